@@ -1,0 +1,1 @@
+"""Evaluation of o1-retriever."""

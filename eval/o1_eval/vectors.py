@@ -1,0 +1,139 @@
+"""Vectors on disk: encoded in chunks that survive a kill, found again by what decides them.
+
+One folder per list of texts and encoder; in it one `.npy` per chunk, and beside it the seconds the chunk took.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+
+from o1_eval.storage import StorageError, disk_errors, make_folder, write_whole
+from o1_retriever.encoding import progress_bar
+from o1_retriever.fingerprints import digest
+
+Array = NDArray[np.float32]
+Encode = Callable[[Sequence[str]], Array]
+SLICE = 512
+"""Texts handed to an encoder at once: how often the progress bar moves."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Vectors and what they cost.
+
+    Attributes:
+        vectors: (N, D) float32.
+        seconds: time spent encoding, in whichever run it was done.
+    """
+
+    vectors: Array
+    seconds: float
+
+
+class VectorCache:
+    """Encodes texts chunk by chunk and keeps every finished chunk.
+
+    Args:
+        folder: where the vectors are kept.
+        chunk: texts per file; a kill loses at most the work on one chunk.
+    """
+
+    def __init__(self, folder: Path, chunk: int = 4096) -> None:
+        self.folder, self.chunk = folder, chunk
+
+    def vectors(self, key: str, texts: Sequence[str], encode: Encode, label: str) -> Stored:
+        """Vectors of the texts, in their order; only chunks that are not there yet are encoded.
+
+        Args:
+            key: names everything but the texts that decides the vectors.
+            texts: N of them.
+            encode: gives (n, D) for n texts.
+            label: of the progress bar.
+
+        Raises:
+            StorageError: the disk refuses, a file is damaged, or another process is encoding the same.
+        """
+        folder = make_folder(self.folder / digest(key, hash_texts(texts), self.chunk))
+        lock = FileLock(folder / ".lock", timeout=0)
+        try:
+            with disk_errors(folder), lock:
+                self._encode_missing(folder, texts, encode, label)
+        except Timeout as error:
+            raise StorageError(f"Another process is writing {folder}: wait for it or use another --cache.") from error
+        return self._load(folder, len(texts))
+
+    def _encode_missing(self, folder: Path, texts: Sequence[str], encode: Encode, label: str) -> None:
+        with progress_bar(len(texts), label, None) as bar:
+            for start in range(0, len(texts), self.chunk):
+                part = texts[start : start + self.chunk]
+                path = _chunk_path(folder, start)
+                if path.is_file():
+                    bar.update(len(part))
+                    continue
+                vectors, seconds = _encode(part, encode, bar.update)
+                write_whole(path.with_suffix(".seconds"), repr(seconds).encode())
+                write_whole(path, _npy(vectors))  # last: its presence says that the chunk is complete
+
+    def _load(self, folder: Path, total: int) -> Stored:
+        paths = [_chunk_path(folder, start) for start in range(0, total, self.chunk)]
+        parts = [_load_chunk(path, min(self.chunk, total - start * self.chunk)) for start, path in enumerate(paths)]
+        with disk_errors(folder):
+            seconds = sum(float(path.with_suffix(".seconds").read_text(encoding="ascii")) for path in paths)
+        if not parts:
+            return Stored(np.empty((0, 0), dtype=np.float32), 0.0)
+        return Stored(parts[0] if len(parts) == 1 else np.concatenate(parts), seconds)
+
+
+def hash_texts(texts: Sequence[str]) -> str:
+    """Hash of the texts and their order."""
+    total = hashlib.sha256()
+    for text in texts:
+        data = text.encode("utf-8", errors="surrogatepass")
+        total.update(len(data).to_bytes(8, "little"))
+        total.update(data)
+    return total.hexdigest()[:16]
+
+
+def _encode(texts: Sequence[str], encode: Encode, progress: Callable[[int], object]) -> tuple[Array, float]:
+    parts, seconds = [], 0.0
+    for start in range(0, len(texts), SLICE):
+        part = texts[start : start + SLICE]
+        begin = time.perf_counter()
+        parts.append(np.asarray(encode(part), dtype=np.float32))
+        seconds += time.perf_counter() - begin
+        progress(len(part))
+    return np.concatenate(parts), seconds
+
+
+def _chunk_path(folder: Path, start: int) -> Path:
+    return folder / f"chunk-{start:09d}.npy"
+
+
+def _npy(vectors: Array) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, vectors)
+    return buffer.getvalue()
+
+
+def _load_chunk(path: Path, rows: int) -> Array:
+    """A chunk as a memory map.
+
+    Raises:
+        StorageError: the file is damaged.
+    """
+    try:
+        vectors: Array = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as error:
+        raise StorageError(f"{path} is damaged ({error}): remove it and run again.") from error
+    if vectors.ndim != 2 or len(vectors) != rows:
+        raise StorageError(f"{path} holds {vectors.shape} instead of {rows} vectors: remove it and run again.")
+    return vectors

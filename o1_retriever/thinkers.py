@@ -1,0 +1,99 @@
+"""Thinkers turn queries into K texts each. The seam between where thoughts come from and how they are embedded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from o1_retriever.errors import DatasetError, ThinkerError
+from o1_retriever.fingerprints import digest
+
+
+@runtime_checkable
+class Thinker(Protocol):
+    """Anything that turns queries into K thoughts each.
+
+    Raise `ThinkerError` for permanent errors and `TransientThinkerError` for those that may pass.
+    """
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever the thoughts of the same queries would."""
+
+    def think(
+        self, queries: Sequence[str], num_thoughts: int, evidence: Sequence[Sequence[str]] | None = None
+    ) -> list[list[str]]:
+        """Returns `num_thoughts` texts for each query; `evidence` are passages that a first search found for it."""
+
+
+class RecordedThoughts:
+    """Thoughts written down before, looked up by the query's exact text.
+
+    Args:
+        thoughts: query to its thoughts, best first.
+
+    >>> RecordedThoughts({"who?": ["Ada.", "Grace."]}).think(["who?"], 1)
+    [['Ada.']]
+    """
+
+    def __init__(self, thoughts: Mapping[str, Sequence[str]]) -> None:
+        self._thoughts = {query: list(texts) for query, texts in thoughts.items()}
+        self.fingerprint = digest("recorded", sorted(self._thoughts.items()))
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> RecordedThoughts:
+        """Reads JSONL rows `{"query", "candidates" | "thoughts": [...]}` or `{"query", "thought": "..."}`.
+
+        Raises:
+            DatasetError: the file is missing or a line has another form; the message names the line.
+        """
+        return cls(dict(_read_rows(Path(path))))
+
+    def __contains__(self, query: str) -> bool:
+        return query in self._thoughts
+
+    def think(
+        self, queries: Sequence[str], num_thoughts: int, evidence: Sequence[Sequence[str]] | None = None
+    ) -> list[list[str]]:
+        """The first `num_thoughts` recorded texts of each query.
+
+        Raises:
+            ThinkerError: a query has fewer.
+        """
+        return [self._of(query, num_thoughts) for query in queries]
+
+    def _of(self, query: str, num_thoughts: int) -> list[str]:
+        texts = self._thoughts.get(query, [])
+        if len(texts) < num_thoughts:
+            raise ThinkerError(
+                f"{len(texts)} thoughts are recorded for {query[:80]!r}, {num_thoughts} were asked for: "
+                "record more or lower num_thoughts."
+            )
+        return texts[:num_thoughts]
+
+
+def _read_rows(path: Path) -> Iterator[tuple[str, list[str]]]:
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"Recorded thoughts cannot be read from {path}: {error}") from error
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            yield _parse_row(line, f"{path}:{number}")
+
+
+def _parse_row(line: str, where: str) -> tuple[str, list[str]]:
+    try:
+        row = json.loads(line)
+        texts = row.get("candidates") or row.get("thoughts") or [row["thought"]]
+        if not isinstance(row["query"], str) or not isinstance(texts, list):
+            raise TypeError("query must be a string, candidates and thoughts lists")
+        if not all(isinstance(text, str) for text in texts):
+            raise TypeError("thoughts must be strings")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DatasetError(
+            f"{where}: expected {{'query', 'candidates' | 'thoughts' | 'thought'}}: {error!r}"
+        ) from error
+    return row["query"], list(texts)
