@@ -24,6 +24,7 @@ install: $(VENV)/.demo-installed  ## .venv with what the demo needs
 install-dev: $(VENV)/.dev-installed  ## .venv with what tests, linters, evaluation and benchmarks need
 
 demo: $(VENV)/.demo-installed  ## index a small encyclopedia and ask it questions
+	@echo "Loading LlamaIndex, Chroma and the model ..."
 	@$(PY) -m demos.encyclopedia
 
 test: $(VENV)/.dev-installed  ## all tests but the slow ones

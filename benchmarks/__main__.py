@@ -34,9 +34,7 @@ def main() -> int:
     embedder = O1Embedder.from_pretrained(device="cpu", dtype=torch.float32)
     questions = [json.loads(line)["text"] for line in QUERIES.read_text(encoding="utf-8").split("\n") if line]
     threads = torch.get_num_threads()
-    print(
-        f"float32 ({torch.get_float32_matmul_precision()} matmul), {threads} threads, torch {torch.__version__}"
-    )
+    print(f"float32 ({torch.get_float32_matmul_precision()} matmul), {threads} threads, torch {torch.__version__}")
     ratios = thinking.run(embedder, questions, args.rounds)
     encoded, cosine = passages.run(embedder, args.passages, args.rounds)
     met = show([*ratios, *encoded])

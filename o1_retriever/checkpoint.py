@@ -241,7 +241,7 @@ def _load_model(folder: Path, dtype: torch.dtype | str, tokenizer: PreTrainedTok
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         if hasattr(config, "is_decoder"):
             config.is_decoder = True  # an encoder's weights (BERT) are read as a causal decoder
-        model, report = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder,
             config=config,
             dtype=dtype,
@@ -255,7 +255,8 @@ def _load_model(folder: Path, dtype: torch.dtype | str, tokenizer: PreTrainedTok
         raise CheckpointError(f"The weights in {folder} are damaged ({error}): copy or download them again.") from error
     except (OSError, ValueError, KeyError, StrictDataclassError) as error:
         raise CheckpointError(f"{folder} cannot be loaded as a causal language model: {error}") from error
-    _check_complete(model, report, folder)
+    model: PreTrainedModel = loaded[0]
+    _check_complete(model, loaded[1], folder)
     return model
 
 

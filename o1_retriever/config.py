@@ -121,7 +121,7 @@ class O1Config:
         _require(self.pooling == "last", f"pooling must be 'last', got {self.pooling!r}.")
         _require(
             self.format_version == FORMAT_VERSION,
-            f"{CONFIG_NAME} has format {self.format_version}, but only {FORMAT_VERSION} is known: upgrade o1-retriever.",
+            f"{CONFIG_NAME} has format {self.format_version}, only {FORMAT_VERSION} is known: upgrade o1-retriever.",
         )
 
     def to_json(self) -> str:

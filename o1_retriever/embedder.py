@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Literal, overload
+from typing import Literal, overload
 
 import numpy as np
 import torch
@@ -350,7 +350,9 @@ class O1Embedder:
 
     @staticmethod
     def _check_thoughts(thoughts: Sequence[Sequence[str]], queries: int) -> list[list[str]]:
-        if len(thoughts) != queries or any(isinstance(row, str) for row in thoughts):
+        if not _is_list(thoughts) or not all(_is_list(row) for row in thoughts):
+            raise InvalidTypeError(f"thoughts must be one list of texts per query, got {thoughts!r:.80}.")
+        if len(thoughts) != queries:
             raise InvalidInputError(
                 f"thoughts must be one list of texts per query: {queries} lists, got {len(thoughts)}."
             )
@@ -374,6 +376,8 @@ class O1Embedder:
 
 def _per_query(thoughts: Sequence[str] | Sequence[Sequence[str]], single: bool) -> list[Sequence[str]]:
     """One list of texts per query; for a single query its K texts may stand alone."""
+    if not _is_list(thoughts):
+        raise InvalidTypeError(f"thoughts must be a list, got {type(thoughts).__name__}: {thoughts!r:.80}.")
     bare = [thought for thought in thoughts if isinstance(thought, str)]
     return [bare] if single and len(bare) == len(thoughts) else list(thoughts)
 

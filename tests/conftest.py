@@ -90,6 +90,18 @@ def make_embedder() -> Callable[..., O1Embedder]:
 
 
 @pytest.fixture(scope="session")
+def model_factory() -> Callable[..., PreTrainedModel]:
+    """`model_factory(family, tied, seed)` gives a tiny causal LM that knows none of our tokens."""
+    return make_model
+
+
+@pytest.fixture(scope="session")
+def tokenizer_factory() -> Callable[..., PreTrainedTokenizerFast]:
+    """`tokenizer_factory(family)` gives its tokenizer, without our tokens."""
+    return make_tokenizer
+
+
+@pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory, tiny: O1Embedder) -> str:
     """The tiny embedder saved as a checkpoint folder."""
     folder = tmp_path_factory.mktemp("checkpoints") / "tiny"

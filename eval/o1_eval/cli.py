@@ -16,6 +16,7 @@ from o1_retriever.errors import O1Error
 def main(arguments: list[str] | None = None) -> int:
     """Runs one verb; returns the exit status: 0, 2 for errors the user can mend, 130 after Ctrl-C."""
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
+    logging.getLogger("bm25s").setLevel(logging.WARNING)  # it turns its own debugging messages on
     given = sys.argv[1:] if arguments is None else arguments
     parser = ArgumentParser(prog="o1-eval", description="Evaluation of o1-retriever on judged collections.")
     verbs = parser.add_subcommands(dest="verb")

@@ -7,6 +7,7 @@ from importlib.metadata import version
 
 import torch
 
+import o1_retriever
 from o1_eval.report import Report
 from o1_eval.retrieval import Labels, Material, RetrievalConfig, compare, covered_ids
 from o1_eval.systems import Bm25, baseline_name, compute_precision
@@ -64,10 +65,15 @@ def _facts(
     }
     if config.recorded is not None and material.covered is not None:
         facts["recorded thoughts"] = f"{config.recorded.name}, for {len(material.covered.queries)} of the queries"
-    packages = ("o1-retriever", "torch", "transformers", "sentence-transformers", "bm25s", "ir-measures")
-    facts["versions"] = ", ".join([f"Python {platform.python_version()}", *(f"{p} {version(p)}" for p in packages)])
+    facts["versions"] = _versions()
     facts["command"] = f"`{command_line}`"
     return facts
+
+
+def _versions() -> str:
+    others = ("torch", "transformers", "sentence-transformers", "bm25s", "ir-measures")
+    own = [f"o1-retriever {o1_retriever.__version__}", f"Python {platform.python_version()}"]
+    return ", ".join([*own, *(f"{name} {version(name)}" for name in others)])
 
 
 def _thinking(thinking: ThinkingConfig) -> str:

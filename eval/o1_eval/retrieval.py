@@ -42,7 +42,7 @@ class RetrievalConfig:
     baseline: str | None = None
     model: str = "o1"
     k: int = 100
-    chunk: int = 4096
+    chunk: int = 1024
 
     def __post_init__(self) -> None:
         if not self.thoughts or min(self.thoughts) < 0:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import io
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,7 +48,7 @@ class VectorCache:
         chunk: texts per file; a kill loses at most the work on one chunk.
     """
 
-    def __init__(self, folder: Path, chunk: int = 4096) -> None:
+    def __init__(self, folder: Path, chunk: int = 1024) -> None:
         self.folder, self.chunk = folder, chunk
 
     def vectors(self, key: str, texts: Sequence[str], encode: Encode, label: str) -> Stored:
@@ -63,23 +64,18 @@ class VectorCache:
             StorageError: the disk refuses, a file is damaged, or another process is encoding the same.
         """
         folder = make_folder(self.folder / digest(key, hash_texts(texts), self.chunk))
-        lock = FileLock(folder / ".lock", timeout=0)
-        try:
-            with disk_errors(folder), lock:
-                self._encode_missing(folder, texts, encode, label)
-        except Timeout as error:
-            raise StorageError(f"Another process is writing {folder}: wait for it or use another --cache.") from error
+        with _locked(folder):
+            self._encode_missing(folder, texts, encode, label)
         return self._load(folder, len(texts))
 
     def _encode_missing(self, folder: Path, texts: Sequence[str], encode: Encode, label: str) -> None:
-        with progress_bar(len(texts), label, None) as bar:
-            for start in range(0, len(texts), self.chunk):
-                part = texts[start : start + self.chunk]
+        missing = [start for start in range(0, len(texts), self.chunk) if not _chunk_path(folder, start).is_file()]
+        left = sum(len(texts[start : start + self.chunk]) for start in missing)
+        with progress_bar(len(texts), label, show=bool(missing)) as bar:
+            bar.update(len(texts) - left)
+            for start in missing:
+                vectors, seconds = _encode(texts[start : start + self.chunk], encode, bar.update)
                 path = _chunk_path(folder, start)
-                if path.is_file():
-                    bar.update(len(part))
-                    continue
-                vectors, seconds = _encode(part, encode, bar.update)
                 write_whole(path.with_suffix(".seconds"), repr(seconds).encode())
                 write_whole(path, _npy(vectors))  # last: its presence says that the chunk is complete
 
@@ -91,6 +87,21 @@ class VectorCache:
         if not parts:
             return Stored(np.empty((0, 0), dtype=np.float32), 0.0)
         return Stored(parts[0] if len(parts) == 1 else np.concatenate(parts), seconds)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One process at a time; the lock of a killed one is free."""
+    lock = FileLock(folder / ".lock", timeout=0)
+    with disk_errors(folder):
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise StorageError(f"Another process is writing {folder}: wait for it or use another --cache.") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def hash_texts(texts: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ Each step joins
   questions    alone: distillation + contrastive
   thoughts     recorded or extractive: contrastive + next-token loss on the thought and EOS, from one forward pass
   own thoughts sampled by the model itself, refreshed at intervals: contrastive + distillation, never imitated
-The contrastive softmax runs over the teacher's vectors of all training passages. Goes on from WORK/state.pt when killed.
+The contrastive softmax runs over the teacher's vectors of all training passages. WORK/state.pt survives a kill.
 """
 
 from __future__ import annotations
@@ -29,14 +29,23 @@ from o1_retriever import Checkpoint, O1Config, O1Embedder, ThinkingConfig
 from o1_retriever.pooling import last_token
 
 PASSAGES_PER_STEP = 32
-ALONE = {"hotpotqa": 8, "nq": 5, "squad": 6, "2wikimultihopqa": 1}
+ALONE = {"hotpotqa": 8, "nq": 5, "2wikimultihopqa": 1}
 THOUGHTS = {"hotpotqa": 7, "nq": 4, "squad": 4, "2wikimultihopqa": 1}
 OWN = {"hotpotqa": 5, "nq": 4, "squad": 3, "2wikimultihopqa": 1}
 MAX_PASSAGE, MAX_QUERY, MAX_THOUGHT = 224, 64, 96
 TEMPERATURE = 0.05
-WEIGHTS = {"passage": 10.0, "passage_lm": 0.05, "query": 3.0, "contrastive": 1.0, "nll": 0.2}
-LM_SHARE = 0.12
-PEAK_LR, EMBEDDINGS_LR, WARMUP = 2e-4, 0.25, 30
+# First the vectors settle, then the thoughts are learned, then SQuAD catches up: stages that begin at these steps.
+STAGES = (0, 200, 440)
+# Passages of a step drawn from SQuAD on purpose, and its bare questions, by stage.
+SQUAD_PASSAGES, SQUAD_ALONE = (0, 0, 20), (6, 6, 16)
+WEIGHTS = (
+    {"passage": 10.0, "passage_lm": 0.05, "query": 3.0, "contrastive": 1.0, "nll": 0.2},
+    {"passage": 10.0, "passage_lm": 0.15, "query": 3.0, "contrastive": 1.0, "nll": 0.5},
+    {"passage": 10.0, "passage_lm": 0.15, "query": 3.0, "contrastive": 1.0, "nll": 0.5},
+)
+HEAD_LR = (1.0, 10.0, 5.0)
+LM_SHARE = (0.12, 0.2, 0.12)
+PEAK_LR, EMBEDDINGS_LR, WARMUP = 2e-4, (0.25, 0.25, 0.25), 30
 OWN_FROM, OWN_EVERY, OWN_QUERIES = 220, 120, 390
 SAMPLING = ThinkingConfig(num_thoughts=2, temperature=0.7, top_p=0.9, max_new_tokens=48)
 SERVING = O1Config(
@@ -71,10 +80,19 @@ def start_from_unigrams(embedder: O1Embedder, passages: list[str]) -> None:
 
 
 def parameter_groups(model: BertLMHeadModel) -> list[dict[str, object]]:
-    """The tied embeddings learn more slowly: at the layers' rate the language-model loss tears them apart."""
-    embeddings = [p for n, p in model.named_parameters() if "word_embeddings" in n or "position_embeddings" in n]
-    rest = [p for p in model.parameters() if all(p is not q for q in embeddings)]
-    return [{"params": rest, "scale": 1.0}, {"params": embeddings, "scale": EMBEDDINGS_LR}]
+    """Layers, language-model head, embeddings: each at its own share of the learning rate.
+
+    The tied embeddings learn slowly: at the layers' rate the language-model loss tears them apart.
+    """
+    named = list(model.named_parameters())
+    slow = [p for n, p in named if "word_embeddings" in n or "position_embeddings" in n]
+    head = [p for n, p in named if n.startswith("cls.") and all(p is not q for q in slow)]
+    layers = [p for _, p in named if all(p is not q for q in slow + head)]
+    return [
+        {"params": layers, "scale": (1.0, 1.0, 1.0)},
+        {"params": head, "scale": HEAD_LR},
+        {"params": slow, "scale": EMBEDDINGS_LR},
+    ]
 
 
 class Step:
@@ -83,6 +101,7 @@ class Step:
     def __init__(self, embedder: O1Embedder, data: TrainData, passages: Tensor, queries: dict[int, Tensor]) -> None:
         self.model, self.prompts = embedder.model, embedder.prompts
         self.data, self.passages, self.queries = data, passages, queries
+        self.squad = sorted({p for query in data.queries["squad"] for p in query.positives})
 
     def forward(self, rows: list[list[int]]) -> tuple[Tensor, Tensor]:
         """Hidden states (B, T, D) of right-padded rows and their vectors (B, D)."""
@@ -112,8 +131,9 @@ class Step:
             losses.append((torch.logaddexp(positives, log_rest) - positives).mean())
         return torch.stack(losses).mean()
 
-    def passage_losses(self, rng: random.Random) -> dict[str, Tensor]:
-        picked = rng.sample(range(len(self.data.passages)), PASSAGES_PER_STEP)
+    def passage_losses(self, rng: random.Random, stage: int) -> dict[str, Tensor]:
+        picked = rng.sample(range(len(self.data.passages)), PASSAGES_PER_STEP - SQUAD_PASSAGES[stage])
+        picked += rng.sample(self.squad, SQUAD_PASSAGES[stage])
         rows = self.prompts.passages([self.data.passages[i] for i in picked], MAX_PASSAGE).ids
         total = 0.0
         # two halves of similar lengths waste less padding than one batch
@@ -124,13 +144,16 @@ class Step:
             hidden, vectors = self.forward(part)
             target = self.passages[[picked[i] for i in half]]
             losses["passage"] = losses["passage"] + (1 - (vectors * target).sum(-1)).mean() / 2
-            where = [(b, t) for b, row in enumerate(part) for t in range(len(row) - 2) if rng.random() < LM_SHARE]
+            where = [
+                (b, t) for b, row in enumerate(part) for t in range(len(row) - 2) if rng.random() < LM_SHARE[stage]
+            ]
             losses["passage_lm"] = losses["passage_lm"] + self.next_token_loss(hidden, part, where) / 2
             total += len(part)
         return losses
 
-    def query_losses(self, rng: random.Random, with_own: bool) -> dict[str, Tensor]:
+    def query_losses(self, rng: random.Random, stage: int, with_own: bool) -> dict[str, Tensor]:
         alone = [q for name, n in ALONE.items() for q in draw(rng, self.data.queries[name], n)]
+        alone += draw(rng, self.data.queries["squad"], SQUAD_ALONE[stage])
         own = [q for name, n in OWN.items() for q in self._own(rng, name, n)] if with_own else []
         thought = [q for name, n in THOUGHTS.items() for q in draw(rng, self.data.queries[name], n)]
         short = self._prompts(alone)
@@ -188,7 +211,63 @@ def refresh_own(embedder: O1Embedder, data: TrainData, rng: random.Random, seed:
 
 
 def learning_rate(step: int, steps: int) -> float:
-    return PEAK_LR * min((step + 1) / WARMUP, 0.02 + 0.98 * (1 - step / steps))
+    """Warm-up, then linear to 2% by the end of the second stage; the last stage starts again at 60%."""
+    if step >= STAGES[2]:
+        return PEAK_LR * 0.6 * (1 - (step - STAGES[2]) / (steps - STAGES[2]))
+    return PEAK_LR * min((step + 1) / WARMUP, 0.02 + 0.98 * (1 - step / STAGES[2]))
+
+
+def prepare(args: argparse.Namespace) -> tuple[O1Embedder, Step]:
+    """Data, the teacher's vectors (kept in the work folder), and the model at its start."""
+    data = load(args.data, args.thoughts)
+    teacher = Teacher()
+    passages, question_vectors = passage_vectors(teacher, data, args.work), query_vectors(teacher, data, args.work)
+    attach_extractive(teacher, data, question_vectors, args.work)
+    model, tokenizer = causal_minilm()
+    embedder = O1Embedder(Checkpoint.from_objects(model, tokenizer, SERVING))
+    start_from_unigrams(embedder, random.Random(0).sample(data.passages, 5000))
+    by_query = {id(query): vector for query, vector in zip(data.all_queries(), question_vectors, strict=True)}
+    return embedder, Step(embedder, data, passages, by_query)
+
+
+def restore(file: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    """Loads the last saved state; returns the step to go on with."""
+    if not file.is_file():
+        return 0
+    state = torch.load(file, weights_only=True)
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    return int(state["step"])
+
+
+def save(file: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
+    temporary = file.with_suffix(".tmp")
+    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}, temporary)
+    temporary.replace(file)
+
+
+def train(args: argparse.Namespace, embedder: O1Embedder, losses_of: Step) -> None:
+    """All steps from the last saved one to the end."""
+    model, file = embedder.model, args.work / "state.pt"
+    optimizer = torch.optim.AdamW(parameter_groups(model), lr=PEAK_LR, weight_decay=0.01, betas=(0.9, 0.98))
+    start, began = restore(file, model, optimizer), time.time()
+    model.train()
+    for step in range(start, args.steps):
+        rng, stage = random.Random(step), sum(step >= first for first in STAGES[1:])
+        if step >= OWN_FROM and ((step - OWN_FROM) % OWN_EVERY == 0 or step == start):
+            refresh_own(embedder, losses_of.data, rng, seed=step)
+        losses = losses_of.passage_losses(rng, stage) | losses_of.query_losses(rng, stage, step >= OWN_FROM)
+        torch.stack([WEIGHTS[stage][name] * loss for name, loss in losses.items()]).sum().backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, args.steps) * group["scale"][stage]
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        if step % 10 == 0:
+            values = " ".join(f"{name} {loss.item():.3f}" for name, loss in losses.items())
+            print(f"step {step} {values} {time.time() - began:.0f}s", flush=True)
+        if (step + 1) % args.save_every == 0 or step + 1 == args.steps:
+            save(file, model, optimizer, step + 1)
 
 
 def main() -> None:
@@ -197,49 +276,16 @@ def main() -> None:
     parser.add_argument("--thoughts", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=1400)
+    parser.add_argument("--steps", type=int, default=540)
     parser.add_argument("--save-every", type=int, default=100)
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
-    data = load(args.data, args.thoughts)
-    teacher = Teacher()
-    passages, question_vectors = passage_vectors(teacher, data, args.work), query_vectors(teacher, data, args.work)
-    attach_extractive(teacher, data, question_vectors, args.work)
-    del teacher
-    model, tokenizer = causal_minilm()
-    embedder = O1Embedder(Checkpoint.from_objects(model, tokenizer, SERVING))
-    by_query = {id(q): v for q, v in zip(data.all_queries(), question_vectors, strict=True)}
-    step_of = Step(embedder, data, passages, by_query)
-    start_from_unigrams(embedder, random.Random(0).sample(data.passages, 5000))
-    optimizer = torch.optim.AdamW(parameter_groups(model), lr=PEAK_LR, weight_decay=0.01, betas=(0.9, 0.98))
-    state_file, start = args.work / "state.pt", 0
-    if state_file.is_file():
-        state = torch.load(state_file, weights_only=True)
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        start = state["step"]
-    model.train()
-    began = time.time()
-    for step in range(start, args.steps):
-        rng = random.Random(step)
-        if step >= OWN_FROM and ((step - OWN_FROM) % OWN_EVERY == 0 or step == start):
-            refresh_own(embedder, data, rng, seed=step)
-        losses = {**step_of.passage_losses(rng), **step_of.query_losses(rng, with_own=step >= OWN_FROM)}
-        sum(WEIGHTS[name] * loss for name, loss in losses.items()).backward()  # type: ignore[union-attr]
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, args.steps) * group["scale"]
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        if step % 10 == 0:
-            values = " ".join(f"{name} {loss.item():.3f}" for name, loss in losses.items())
-            print(f"step {step} {values} {time.time() - began:.0f}s", flush=True)
-        if (step + 1) % args.save_every == 0 or step + 1 == args.steps:
-            state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}
-            torch.save(state, state_file.with_suffix(".tmp"))
-            state_file.with_suffix(".tmp").replace(state_file)
-    model.eval().half()
-    O1Embedder(Checkpoint.from_objects(model, tokenizer, SERVING)).save_pretrained(args.out)
+    embedder, losses_of = prepare(args)
+    train(args, embedder, losses_of)
+    embedder.model.eval().half()
+    O1Embedder(Checkpoint.from_objects(embedder.model, embedder.checkpoint.tokenizer, SERVING)).save_pretrained(
+        args.out
+    )
 
 
 if __name__ == "__main__":
