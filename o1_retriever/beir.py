@@ -45,7 +45,7 @@ def read_corpus(folder: Path) -> Iterator[Passage]:
     """
     for where, row in read_jsonl(folder / "corpus.jsonl"):
         try:
-            yield Passage(str(row["_id"]), str(row.get("title") or ""), str(row["text"]))
+            yield Passage(str(row["_id"]), str(row.get("title") or ""), _text(row, where))
         except KeyError as error:
             raise DatasetError(f"{where}: a passage needs '_id' and 'text', {error} is missing.") from error
 
@@ -59,7 +59,7 @@ def read_queries(folder: Path, qrels: Qrels | None = None) -> list[Query]:
     queries = []
     for where, row in read_jsonl(folder / "queries.jsonl"):
         try:
-            query = Query(str(row["_id"]), str(row["text"]), row.get("metadata") or {})
+            query = Query(str(row["_id"]), _text(row, where), row.get("metadata") or {})
         except KeyError as error:
             raise DatasetError(f"{where}: a query needs '_id' and 'text', {error} is missing.") from error
         if qrels is None or query.id in qrels:
@@ -77,17 +77,31 @@ def read_qrels(folder: Path, split: str) -> Qrels:
     qrels: Qrels = {}
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            rows = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-            next(rows, None)
-            for query, passage, score in rows:
-                if int(score) > 0:
-                    qrels.setdefault(query, {})[passage] = int(score)
+            for number, row in enumerate(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE), start=1):
+                if row and not (number == 1 and row[0] == "query-id"):
+                    query, passage, score = _judgement(row, f"{path}:{number}")
+                    if score > 0:
+                        qrels.setdefault(query, {})[passage] = score
     except OSError as error:
         known = sorted(p.stem for p in path.parent.glob("*.tsv"))
         raise DatasetError(f"There are no judgements at {path}; splits here: {known or 'none'}.") from error
-    except ValueError as error:
-        raise DatasetError(f"{path}: rows must be query-id, corpus-id, score: {error}") from error
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{path} is not UTF-8 text: {error}") from error
     return qrels
+
+
+def _judgement(row: list[str], where: str) -> tuple[str, str, int]:
+    try:
+        query, passage, score = row
+        return query, passage, int(score)
+    except ValueError as error:
+        raise DatasetError(f"{where}: rows must be query-id, corpus-id, score (a whole number): {error}") from error
+
+
+def _text(row: dict[str, Any], where: str) -> str:
+    if not isinstance(row["text"], str):
+        raise DatasetError(f"{where}: 'text' must be a string, got {type(row['text']).__name__}.")
+    return row["text"]
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -66,7 +66,11 @@ class Checkpoint:
     def from_objects(
         cls, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: O1Config | None = None
     ) -> Checkpoint:
-        """Wraps a model in memory; adds the special tokens where they are missing."""
+        """Wraps a model in memory; adds the special tokens where they are missing.
+
+        Its fingerprints name the tensors, those of a loaded checkpoint the files: save a model and load it before
+        you index with it, or the index will refuse the saved one.
+        """
         add_special_tokens(model, tokenizer)
         weights = fingerprints.hash_state(model.state_dict())
         state = fingerprints.digest(tokenizer.backend_tokenizer.to_str())

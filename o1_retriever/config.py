@@ -74,8 +74,9 @@ class EncodingConfig:
         token_budget: tokens of one passage batch at most, padding included.
         max_rows: thoughts decoded side by side at most.
         window: texts that are sorted by length together; bounds the memory of the iterator form.
-        precision: "full" computes in the weights' dtype; "fast" in bfloat16 where the processor has it
-            (autocast around our own forward passes, never a process-wide flag).
+        precision: "full" computes in the weights' dtype; "fast" embeds passages and given thoughts in bfloat16
+            where the processor has it (autocast around our own forward passes, never a process-wide flag). The
+            model's own thoughts are always written, and their vectors read, in the weights' dtype.
     """
 
     token_budget: int = 4096

@@ -27,7 +27,7 @@ from o1_retriever.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from o1_retriever.config import EncodingConfig, ThinkingConfig
 from o1_retriever.decoding import StopTokens
 from o1_retriever.encoding import PassageEncoder, progress_bar
-from o1_retriever.errors import InvalidInputError, InvalidTypeError, TransientThinkerError
+from o1_retriever.errors import InvalidInputError, InvalidTypeError, ThinkerError, TransientThinkerError
 from o1_retriever.prompts import Encoded, PromptBuilder, check_encodable, check_texts
 from o1_retriever.thinkers import Thinker
 from o1_retriever.thinking import SelfThinker, ThoughtDelta
@@ -76,6 +76,7 @@ class O1Embedder:
         self.prompts = PromptBuilder(checkpoint.tokenizer)
         self.counters: Counter[str] = Counter()
         self._lock = threading.Lock()
+        self._aggregate = pooling.aggregation(self.config.aggregation)
         self._self_thinker = SelfThinker(self.model, self.prompts, self.context, self.encoding.max_rows)
         self._encoder = PassageEncoder(
             self.model, self.prompts.pad, self.encoding.token_budget, self.encoding.precision
@@ -176,7 +177,7 @@ class O1Embedder:
         if settings.num_thoughts == 0 or not texts:
             thoughts: list[list[str]] = [[] for _ in texts]
         elif self.thinker is not None:
-            thoughts = self._check_thoughts(self.thinker.think(texts, settings.num_thoughts, evidence), len(texts))
+            thoughts = self._thoughts_of(self.thinker, texts, settings.num_thoughts, evidence)
         else:
             ids, _ = self._self_thinker.think(texts, self._query_prompts(texts).ids, settings)
             thoughts = [[self.prompts.thought_text(thought) for thought in row] for row in ids]
@@ -294,11 +295,12 @@ class O1Embedder:
         """
         if isinstance(texts, str):
             raise InvalidTypeError("passages: expected an iterable of str, got one str: put it into a list.")
-        stream = iter(texts)
+        stream, done = iter(texts), 0
         with progress_bar(total, "encode", show_progress) as bar:
             while window := list(islice(stream, self.encoding.window)):
-                encoded = self.prompts.passages(check_texts(window, "passage"), self.max_passage_tokens)
+                encoded = self.prompts.passages(check_texts(window, "passage", done), self.max_passage_tokens)
                 self._count_truncated("passage", encoded.truncated, self.max_passage_tokens)
+                done += len(window)
                 yield self._encoder.encode(encoded.ids, progress=bar.update).numpy()
 
     @staticmethod
@@ -317,7 +319,7 @@ class O1Embedder:
 
     def _encode_own(self, texts: list[str], prompts: list[list[int]], settings: ThinkingConfig) -> QueryEncoding:
         ids, vectors = self._self_thinker.think(texts, prompts, settings)
-        pooled = pooling.aggregation(self.config.aggregation)(vectors)
+        pooled = self._aggregate(vectors)
         thoughts = [[self.prompts.thought_text(thought) for thought in row] for row in ids]
         return QueryEncoding(pooled.numpy(), thoughts, [v.numpy() for v in vectors], [False] * len(texts))
 
@@ -331,8 +333,7 @@ class O1Embedder:
             rows.extend([self.prompts.close(prompt, ids) for ids in encoded.ids] or [self.prompts.close(prompt, None)])
         vectors = self._encoder.encode(rows)
         parts: list[Tensor] = list(torch.split(vectors, [max(1, len(texts)) for texts in thoughts])) if rows else []
-        pool = pooling.aggregation(self.config.aggregation)
-        pooled = torch.cat([pool(part[None]) for part in parts]) if parts else vectors
+        pooled = torch.cat([self._aggregate(part[None]) for part in parts]) if parts else vectors
         return QueryEncoding(pooled.numpy(), thoughts, [part.numpy() for part in parts], degraded)
 
     def _ask(
@@ -340,13 +341,23 @@ class O1Embedder:
     ) -> tuple[list[list[str]], list[bool]]:
         """Thoughts of an external thinker; the queries alone, visibly, if it is unavailable for now."""
         try:
-            thoughts = self._check_thoughts(thinker.think(texts, num_thoughts, evidence), len(texts))
+            thoughts = self._thoughts_of(thinker, texts, num_thoughts, evidence)
         except TransientThinkerError as error:
             with self._lock:
                 self.counters["degraded"] += len(texts)
             logger.warning("thinker unavailable, %d queries embedded without thoughts: %s", len(texts), error)
             return [[] for _ in texts], [True] * len(texts)
         return thoughts, [False] * len(texts)
+
+    def _thoughts_of(
+        self, thinker: Thinker, texts: list[str], num_thoughts: int, evidence: Sequence[Sequence[str]] | None
+    ) -> list[list[str]]:
+        """What a thinker returns, checked: fewer thoughts than asked for would pass for fewer wanted."""
+        thoughts = self._check_thoughts(thinker.think(texts, num_thoughts, evidence), len(texts))
+        for text, row in zip(texts, thoughts, strict=True):
+            if len(row) != num_thoughts:
+                raise ThinkerError(f"The thinker returned {len(row)} thoughts for {text[:80]!r}, not {num_thoughts}.")
+        return thoughts
 
     @staticmethod
     def _check_thoughts(thoughts: Sequence[Sequence[str]], queries: int) -> list[list[str]]:

@@ -27,14 +27,14 @@ QUERY_TEMPLATE = f"{QUERY}{{}}{QUERY_END}{THOUGHT}"
 PASSAGE_TEMPLATE = f"{{}}{EMB}"
 
 
-def check_texts(texts: Sequence[str], kind: str) -> list[str]:
-    """Returns the texts as a list, or says which of them cannot be embedded.
+def check_texts(texts: Sequence[str], kind: str, first: int = 0) -> list[str]:
+    """Returns the texts as a list, or says which of them cannot be embedded, counting from `first`.
 
     Raises:
         InvalidTypeError: something is not a string.
         InvalidInputError: a text is empty, only white space, or holds a lone surrogate.
     """
-    for position, text in enumerate(texts):
+    for position, text in enumerate(texts, start=first):
         if not isinstance(text, str):
             raise InvalidTypeError(f"{kind} {position} is {type(text).__name__}, not a string: pass str or list[str].")
         if not text.strip():

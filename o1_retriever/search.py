@@ -43,9 +43,17 @@ def exact_search(
         indices = np.concatenate(
             [indices, np.broadcast_to(np.arange(start, start + part.shape[1]), part.shape)], axis=1
         )
-        order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+        order = np.stack([_best(row, k) for row in scores]) if len(scores) else np.empty((0, k), dtype=np.int64)
         scores, indices = np.take_along_axis(scores, order, axis=1), np.take_along_axis(indices, order, axis=1)
     return scores, indices
+
+
+def _best(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    """Positions of the k highest scores, best first, ties in order of position; sorts only those that may be in."""
+    if len(scores) <= k:
+        return np.argsort(-scores, kind="stable")
+    candidates = np.flatnonzero(scores >= np.partition(scores, len(scores) - k)[len(scores) - k])
+    return candidates[np.argsort(-scores[candidates], kind="stable")[:k]]
 
 
 def to_run(

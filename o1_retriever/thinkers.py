@@ -49,7 +49,11 @@ class RecordedThoughts:
         Raises:
             DatasetError: the file is missing or a line has another form; the message names the line.
         """
-        return cls(dict(_read_rows(Path(path))))
+        thoughts: dict[str, list[str]] = {}
+        for query, texts in _read_rows(Path(path)):
+            if thoughts.setdefault(query, texts) != texts:
+                raise DatasetError(f"{path} has two rows with different thoughts for {query[:80]!r}: keep one of them.")
+        return cls(thoughts)
 
     def __contains__(self, query: str) -> bool:
         return query in self._thoughts

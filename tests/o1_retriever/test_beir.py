@@ -105,5 +105,5 @@ def test_an_unknown_split_lists_the_known_ones(tmp_path: Path) -> None:
 @pytest.mark.parametrize("row", ["q\ta", "q\ta\tmuch", "q 0 a 1"])
 def test_bad_judgements(tmp_path: Path, row: str) -> None:
     write(tmp_path / "qrels/dev.tsv", f"query-id\tcorpus-id\tscore\n{row}\n")
-    with pytest.raises(DatasetError, match=r"dev\.tsv.*query-id, corpus-id, score"):
+    with pytest.raises(DatasetError, match=r"dev\.tsv:2.*query-id, corpus-id, score"):
         read_qrels(tmp_path, "dev")

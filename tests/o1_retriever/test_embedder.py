@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -263,3 +264,25 @@ def test_threads_give_what_one_thread_gives(tiny: O1Embedder) -> None:
     for result, wanted in zip(results, expected, strict=True):
         np.testing.assert_allclose(result.vectors, wanted.vectors, atol=1e-5)
     assert embedder.counters["truncated_passage"] == 12
+
+
+def test_a_thinker_that_returns_too_few_thoughts_is_an_error(make_embedder: Callable[..., O1Embedder]) -> None:
+    class Lazy:
+        fingerprint = "lazy"
+
+        def think(
+            self, queries: Sequence[str], num_thoughts: int, evidence: Sequence[Sequence[str]] | None = None
+        ) -> list[list[str]]:
+            return [["only one"] for _ in queries]
+
+    embedder = O1Embedder(make_embedder().checkpoint, thinker=Lazy())
+    assert embedder.think("q", 1) == ["only one"]
+    with pytest.raises(ThinkerError, match="returned 1 thoughts for 'q', not 2"):
+        embedder.encode_query("q", 2)
+
+
+def test_an_unknown_aggregation_fails_when_the_embedder_is_made(make_embedder: Callable[..., O1Embedder]) -> None:
+    checkpoint = make_embedder().checkpoint
+    checkpoint.config = dataclasses.replace(checkpoint.config, aggregation="median")
+    with pytest.raises(InvalidInputError, match="Unknown aggregation 'median'; known are"):
+        O1Embedder(checkpoint)

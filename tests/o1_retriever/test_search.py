@@ -78,3 +78,17 @@ def test_shapes_that_do_not_fit(queries: NDArray[np.float32]) -> None:
 def test_to_run() -> None:
     scores, indices = exact_search(CORNERS[:1], CORNERS, 2)
     assert to_run(["q"], ["a", "b", "c", "d"], scores, indices) == {"q": {"a": 1.0, "d": pytest.approx(0.6)}}
+
+
+def test_many_ties_across_blocks_go_to_the_lower_index() -> None:
+    passages = np.tile(np.eye(4, dtype=np.float32), (5, 1))  # rows 0, 4, 8, 12, 16 are alike
+    scores, indices = exact_search(np.eye(4, dtype=np.float32)[:1], passages, k=4, block=7)
+    assert indices.tolist() == [[0, 4, 8, 12]]
+    assert scores.tolist() == [[1.0, 1.0, 1.0, 1.0]]
+
+
+def test_equals_a_full_sort_on_random_vectors() -> None:
+    rng = np.random.default_rng(0)
+    queries, passages = (rng.integers(-2, 3, size=(n, 6)).astype(np.float32) for n in (9, 300))
+    plain = np.argsort(-(queries @ passages.T), axis=1, kind="stable")[:, :20]
+    assert np.array_equal(exact_search(queries, passages, k=20, block=64)[1], plain)
