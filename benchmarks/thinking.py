@@ -15,7 +15,8 @@ from o1_retriever import O1Embedder, ThinkingConfig, pooling
 from o1_retriever.decoding import FusedDecoder, StopTokens
 from o1_retriever.sampling import row_key
 
-SAMPLING = ThinkingConfig(temperature=0.7, top_p=0.9)
+SAMPLING = ThinkingConfig()
+"""The engine's defaults, which are the paper's: temperature 0.1, top-p 0.9."""
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,9 @@ from o1_retriever.config import ThinkingConfig
 from o1_retriever.kv_cache import PreallocatedCache
 from o1_retriever.sampling import sample
 
+_NOTHING = torch.empty(0, dtype=torch.long)
+"""As `logits_to_keep`: the language-model head is not computed at all."""
+
 
 @dataclass(frozen=True)
 class StopTokens:
@@ -131,8 +134,12 @@ class FusedDecoder:
         return np.asarray(tokens, dtype=np.int64)
 
     @torch.inference_mode()
-    def _feed(self, tokens: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """One token per row through the model; returns logits (N, V) and final hidden states (N, D)."""
+    def _feed(self, tokens: NDArray[np.int64]) -> tuple[Tensor, Tensor | None]:
+        """One token per row through the model; returns logits (N, V) and final hidden states (N, D).
+
+        Where no row will sample from them, the head is not computed and there are no logits: (0, V).
+        Hidden states are asked for only where a vector will be read: collecting them costs time at every layer.
+        """
         device = self.model.device
         length = self.cache.get_seq_length() + 1
         output = self.model(
@@ -141,16 +148,22 @@ class FusedDecoder:
             position_ids=self.positions[:, None].to(device),
             past_key_values=self.cache,
             use_cache=True,
-            output_hidden_states=True,
+            output_hidden_states=bool(self._done(tokens).any()),
+            logits_to_keep=1 if self._sampling_follows(tokens) else _NOTHING,
         )
         self.positions = self.positions + 1
-        return output.logits[:, -1], output.hidden_states[-1][:, -1]
+        return output.logits.flatten(0, 1), output.hidden_states[-1][:, -1] if output.hidden_states else None
+
+    def _sampling_follows(self, tokens: NDArray[np.int64]) -> bool:
+        """Whether any row goes on thinking after these tokens: neither EOS nor `<emb>` nor the last it may have."""
+        lengths = np.array([len(self.thoughts[row]) for row in self.rows])
+        return bool(((tokens != self.stop.eos) & ~self._done(tokens) & (lengths < self.limits[self.rows])).any())
 
     @torch.inference_mode()
-    def _read(self, tokens: NDArray[np.int64], hidden: Tensor) -> None:
+    def _read(self, tokens: NDArray[np.int64], hidden: Tensor | None) -> None:
         """Keeps the vectors of the rows that were just fed `<emb>` after EOS."""
         done = self._done(tokens)
-        if not done.any():
+        if hidden is None:
             return
         vectors = normalize(hidden[torch.as_tensor(np.flatnonzero(done))].float(), dim=-1).cpu()
         if self.vectors.shape[1] == 0:
@@ -171,4 +184,4 @@ class FusedDecoder:
         kept = order.numpy()
         self.rows, self.last, self.positions = self.rows[kept], self.last[kept], self.positions[order]
         self.mask[: len(order)] = self.mask[order.to(self.mask.device)]
-        return logits[order.to(logits.device)]
+        return logits[order.to(logits.device)] if len(logits) else logits

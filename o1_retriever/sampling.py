@@ -1,10 +1,12 @@
 """Sampling one token per row. Knows logits and random keys; knows nothing of models, caches or text.
 
 Nucleus sampling without sorting the vocabulary: the 64 largest logits are found, and because the normaliser is taken
-over the whole vocabulary the mass they leave out is exact. Rows whose nucleus may reach further are done again with
-the 1,024 largest, and only those that even this does not cover with all of them. The draw is Gumbel-max,
-argmax_j (l_j / temperature + g_j), which samples from softmax(l / temperature); g_j is a hash of (row key, step,
-token id), so a draw depends on nothing else in the batch and no generator is touched.
+over the whole vocabulary the mass they leave out is exact. Where the nucleus reaches further, one uniform number
+decides whether the token is among those 64 at all, then among the next ones up to 1,024; only the rows left over look
+at the whole vocabulary, where a number beyond the nucleus' mass means a new draw from all of the nucleus (rejection
+sampling). Inside a block the draw is Gumbel-max, argmax_j (l_j / temperature + g_j), which samples from
+softmax(l / temperature); g_j is a hash of (row key, step, token id), so a draw depends on nothing else in the batch
+and no generator is touched.
 """
 
 from __future__ import annotations
@@ -55,25 +57,48 @@ def gumbel(keys: NDArray[np.uint64], steps: NDArray[np.int64], tokens: NDArray[n
     return np.asarray(-np.log(-np.log(uniform)), dtype=np.float64)
 
 
-def _nucleus(scaled: Tensor, log_z: Tensor, config: ThinkingConfig, size: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The `size` likeliest tokens, those outside the nucleus at -inf, and which rows' nucleus surely lies inside.
+def uniform(keys: NDArray[np.uint64], steps: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(N,) numbers in (0, 1), independent of the noise of `gumbel` for the same key and step."""
+    with np.errstate(over="ignore"):
+        bits = _mix(_mix(keys + (steps.astype(np.uint64) + np.uint64(1)) * _GOLDEN))
+    return np.asarray(((bits >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53)
+
+
+def _scaled(logits: Tensor, temperature: float) -> Tensor:
+    """Logits / temperature, the largest of each row at 0 and none below -80.
+
+    A probability of e^-80 is never drawn, and the exponentials of what lies lower are denormal numbers, which are slow.
+    """
+    return (logits - logits.amax(dim=-1, keepdim=True)).div_(temperature).clamp_(min=-80.0)
+
+
+def _block(
+    scaled: Tensor, log_z: Tensor, config: ThinkingConfig, u: Tensor, previous: int, size: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The `size` likeliest tokens, of which only those stay in the draw that the row's number u points at.
 
     Args:
         scaled: (N, V) logits / temperature.
         log_z: (N,) their logsumexp.
+        config: top_p and top_k.
+        u: (N,) numbers that were not below the mass of the `previous` likeliest tokens.
+        previous: tokens looked at before; they lie inside the nucleus.
+        size: tokens to look at now.
 
     Returns:
-        scores (N, size) descending, token ids (N, size), complete (N,) bool.
+        scores (N, size) with -inf for what is out, token ids (N, size), done (N,) bool: u or the nucleus ends here.
     """
     values, tokens = torch.topk(scaled, size, dim=-1)
     if config.top_k:
         log_z = torch.logsumexp(values, dim=-1)
     probabilities = torch.exp(values - log_z[:, None])
-    before = probabilities.cumsum(dim=-1) - probabilities
-    complete = probabilities.sum(dim=-1) >= config.top_p
-    outside = before >= config.top_p
-    outside[:, 0] = False
-    return values.masked_fill(outside, -torch.inf), tokens, complete
+    inside = probabilities.cumsum(dim=-1) - probabilities < config.top_p
+    inside[:, 0] = True
+    mass = (probabilities * inside).sum(dim=-1)
+    here = u < mass
+    complete = (probabilities.sum(dim=-1) >= config.top_p) | (size == scaled.shape[-1]) | bool(config.top_k)
+    inside[:, :previous] &= ~here[:, None]  # u at or beyond the nucleus' mass: drawn anew from all of it
+    return values.masked_fill(~inside, -torch.inf), tokens, complete | here
 
 
 def sample(
@@ -92,20 +117,19 @@ def sample(
     """
     if config.temperature == 0:
         return np.asarray(logits.argmax(dim=-1).cpu().numpy(), dtype=np.int64)
-    scaled = logits.float() / config.temperature
+    scaled = _scaled(logits.float(), config.temperature)
     vocabulary = scaled.shape[-1]
-    log_z = torch.logsumexp(scaled, dim=-1)
+    log_z = scaled.exp().sum(dim=-1).log()
     chosen = np.empty(len(keys), dtype=np.int64)
-    waiting = np.arange(len(keys))
+    waiting, previous = np.arange(len(keys)), 0
     for size in [config.top_k] if config.top_k else [*PARTIAL, vocabulary]:
-        values, tokens, complete = _nucleus(scaled, log_z, config, min(size, vocabulary))
-        last = bool(config.top_k) or size >= vocabulary
-        ready = torch.ones_like(complete) if last else complete
+        u = torch.as_tensor(uniform(keys[waiting], steps[waiting]), dtype=scaled.dtype, device=scaled.device)
+        values, tokens, ready = _block(scaled, log_z, config, u, previous, min(size, vocabulary))
         done = ready.cpu().numpy()
         chosen[waiting[done]] = _draw(values[ready], tokens[ready], keys[waiting[done]], steps[waiting[done]])
         if done.all():
             break
-        waiting, scaled, log_z = waiting[~done], scaled[~ready], log_z[~ready]
+        waiting, scaled, log_z, previous = waiting[~done], scaled[~ready], log_z[~ready], size
     return chosen
 
 

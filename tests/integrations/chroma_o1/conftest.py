@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -61,6 +62,11 @@ def loaded(tiny_folder: str) -> O1Embedder:
     return O1Embedder.from_pretrained(tiny_folder)
 
 
+def _heed_interrupts() -> None:
+    """Ctrl-C as in a terminal: a shell starts background jobs with SIGINT ignored, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def process() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """`process(script, *args)`: another Python process, killed when the test ends."""
@@ -75,6 +81,7 @@ def process() -> Iterator[Callable[..., subprocess.Popen[str]]]:
                 stderr=subprocess.PIPE,
                 stdin=subprocess.PIPE,
                 text=True,
+                preexec_fn=_heed_interrupts,
                 env={**os.environ, "OMP_NUM_THREADS": "1"},  # sums in the same order in every process
             )
         )
