@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 import random
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from o1_retriever import reader
 from o1_retriever.beir import read_corpus, read_qrels, read_queries
 
 DATASETS = ("hotpotqa", "nq", "squad", "2wikimultihopqa")
@@ -73,8 +73,7 @@ def _attach_candidates(queries: dict[str, list[TrainQuery]], thoughts: Path) -> 
 
 def sentences(text: str) -> list[str]:
     """A passage's sentences of at least five words."""
-    parts = re.split(r"(?<=[.!?])\s+(?=[A-Z0-9\"'(])", text)
-    return [part for part in parts if len(part.split()) >= 5]
+    return [part for part in reader.sentences(text) if len(part.split()) >= 5]
 
 
 def draw(rng: random.Random, queries: list[TrainQuery], count: int) -> list[TrainQuery]:
