@@ -76,7 +76,8 @@ class IndexGuard:
         database = self.folder / DATABASE
         if not database.is_file():
             return {}
-        with closing(sqlite3.connect(f"file:{quote(str(database))}?mode=ro", uri=True)) as connection:
+        # Not mode=ro: a process killed inside a transaction leaves a journal that only a writer may roll back.
+        with closing(sqlite3.connect(f"file:{quote(str(database))}?mode=rw", uri=True)) as connection:
             tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             if not {"segments", "max_seq_id"} <= tables:
                 return {}

@@ -6,6 +6,7 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -103,12 +104,13 @@ def _rows_in(store: Path) -> int:
     """Rows that SQLite has committed, without opening the store."""
     if not (store / "chroma.sqlite3").is_file():
         return 0
-    with sqlite3.connect(f"file:{store / 'chroma.sqlite3'}?mode=ro", uri=True) as connection:
+    with sqlite3.connect(f"file:{store / 'chroma.sqlite3'}?mode=rw", uri=True) as connection:
         ids = "SELECT id FROM embeddings_queue UNION SELECT embedding_id FROM embeddings"
         try:
             return int(connection.execute(f"SELECT count(*) FROM ({ids})").fetchone()[0])
-        except sqlite3.OperationalError:
-            return 0  # killed while Chroma made its tables
+        except sqlite3.OperationalError as error:
+            assert "no such table" in str(error)  # killed while Chroma made its tables
+            return 0
 
 
 @pytest.fixture
@@ -178,3 +180,23 @@ def test_ctrl_c_ends_with_130_and_a_usable_store(
     with O1ChromaStore(loaded, path=tmp_path / "store", create=False) as store:
         assert 0 < store.count() < 20_000 and store.count() % 1000 == 0
         assert store.search("passage number 5", k=3)
+
+
+SPILL = """
+import os, signal, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1])
+connection.execute("PRAGMA cache_size = 1")  # changed pages go to the file before the commit
+connection.execute("CREATE TABLE filler (x)")
+connection.executemany("INSERT INTO filler VALUES (?)", [("a" * 900,)] * 500)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_store_killed_inside_a_transaction_opens(tiny: O1Embedder, tmp_path: Path, passages: Make) -> None:
+    with O1ChromaStore(tiny, path=tmp_path / "store") as store:
+        store.add(passages(20))
+    database = tmp_path / "store" / "chroma.sqlite3"
+    subprocess.run([sys.executable, "-c", SPILL, str(database)], check=False)
+    assert database.with_name("chroma.sqlite3-journal").stat().st_size > 0, "the case must leave a journal behind"
+    with O1ChromaStore(tiny, path=tmp_path / "store", create=False) as store:
+        assert store.count() == 20
