@@ -8,11 +8,19 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    PreTrainedModel,
+)
 
 from benchmarks.timing import Ratio, alternate
 from o1_retriever import O1Embedder, ThinkingConfig, pooling
 from o1_retriever.decoding import FusedDecoder, StopTokens
+from o1_retriever.locating import locate
 from o1_retriever.sampling import row_key
 
 SAMPLING = ThinkingConfig()
@@ -53,15 +61,23 @@ class ForcedLengths(LogitsProcessor):
         return scores
 
 
+def untouched(embedder: O1Embedder) -> PreTrainedModel:
+    """The same weights as transformers loads them, without anything the engine does to a model."""
+    folder = locate(embedder.checkpoint.source)
+    config = AutoConfig.from_pretrained(folder, is_decoder=True)
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(folder, config=config, dtype=embedder.model.dtype)
+    return model.eval()
+
+
 @torch.inference_mode()
-def plain(embedder: O1Embedder, queries: list[str], case: Case, stop: StopTokens) -> Tensor:
+def plain(model: PreTrainedModel, embedder: O1Embedder, queries: list[str], case: Case, stop: StopTokens) -> Tensor:
     """(B, D): generate k samples each, decode, tokenise again, encode again, mean."""
     tokenizer = embedder.checkpoint.tokenizer
     prompts = embedder.prompts.queries(queries, embedder.max_query_tokens).ids
     batch = tokenizer.pad({"input_ids": prompts}, padding_side="left", return_tensors="pt")
     width = batch["input_ids"].shape[1]
     limit = max(case.lengths) + 1
-    output = embedder.model.generate(
+    output = model.generate(
         **batch,
         generation_config=GenerationConfig(
             do_sample=True,
@@ -80,7 +96,7 @@ def plain(embedder: O1Embedder, queries: list[str], case: Case, stop: StopTokens
     rows = [embedder.prompts.close(prompts[i // case.thoughts], thought) for i, thought in enumerate(ids)]
     padded = tokenizer.pad({"input_ids": rows}, padding_side="left", return_tensors="pt")
     positions = (padded["attention_mask"].cumsum(-1) - 1).clamp(min=0)
-    hidden = embedder.model.base_model(**padded, position_ids=positions).last_hidden_state[:, -1]
+    hidden = model.base_model(**padded, position_ids=positions).last_hidden_state[:, -1]
     return pooling.mean(torch.nn.functional.normalize(hidden, dim=-1).view(case.queries, case.thoughts, -1))
 
 
@@ -98,13 +114,14 @@ def fused(embedder: O1Embedder, queries: list[str], case: Case, stop: StopTokens
 def run(embedder: O1Embedder, questions: list[str], rounds: int) -> list[Ratio]:
     """One ratio per case; both sides alternate in the same process."""
     stop = embedder.stop_tokens
+    model = untouched(embedder)
     results = []
     for case in cases():
         queries = questions[: case.queries]
         results.append(
             alternate(
                 f"thinking, {case.name}",
-                lambda c=case, q=queries: plain(embedder, q, c, stop),
+                lambda c=case, q=queries: plain(model, embedder, q, c, stop),
                 lambda c=case, q=queries: fused(embedder, q, c, stop),
                 rounds,
                 case.target,

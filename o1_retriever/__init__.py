@@ -2,8 +2,9 @@
 
 from o1_retriever.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from o1_retriever.config import EncodingConfig, O1Config, ThinkingConfig
-from o1_retriever.embedder import O1Embedder, QueryEncoding
+from o1_retriever.embedder import O1Embedder
 from o1_retriever.errors import O1Error
+from o1_retriever.query_encoding import QueryEncoding
 from o1_retriever.thinkers import RecordedThoughts, Thinker
 
 __all__ = [

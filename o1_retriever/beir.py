@@ -44,20 +44,35 @@ def read_corpus(folder: Path) -> Iterator[Passage]:
         DatasetError: the file is missing or a line is not a passage; the message names the line.
     """
     for where, row in read_jsonl(folder / "corpus.jsonl"):
-        try:
-            yield Passage(str(row["_id"]), str(row.get("title") or ""), _text(row, where))
-        except KeyError as error:
-            raise DatasetError(f"{where}: a passage needs '_id' and 'text', {error} is missing.") from error
+        yield parse_passage(row, where)
 
 
-def read_queries(folder: Path, qrels: Qrels | None = None) -> list[Query]:
-    """Queries of `queries.jsonl`; with `qrels`, only those judged there.
+def parse_passage(row: object, where: str) -> Passage:
+    """A passage from its JSON object.
+
+    Args:
+        row: what the line held.
+        where: file and line, for messages.
+
+    Raises:
+        DatasetError: it is none.
+    """
+    if not isinstance(row, dict):
+        raise DatasetError(f"{where}: expected a JSON object, got {type(row).__name__}.")
+    try:
+        return Passage(str(row["_id"]), str(row.get("title") or ""), _text(row, where))
+    except KeyError as error:
+        raise DatasetError(f"{where}: a passage needs '_id' and 'text', {error} is missing.") from error
+
+
+def read_queries(path: Path, qrels: Qrels | None = None) -> list[Query]:
+    """Queries of a file, or of `queries.jsonl` in a folder; with `qrels`, only those judged there.
 
     Raises:
         DatasetError: the file is missing or a line is not a query; the message names the line.
     """
     queries = []
-    for where, row in read_jsonl(folder / "queries.jsonl"):
+    for where, row in read_jsonl(path / "queries.jsonl" if path.is_dir() else path):
         try:
             query = Query(str(row["_id"]), _text(row, where), row.get("metadata") or {})
         except KeyError as error:
@@ -74,6 +89,18 @@ def read_qrels(folder: Path, split: str) -> Qrels:
         DatasetError: there is no such split, or a row is malformed.
     """
     path = folder / "qrels" / f"{split}.tsv"
+    if not path.is_file():
+        known = sorted(p.stem for p in path.parent.glob("*.tsv"))
+        raise DatasetError(f"There are no judgements at {path}; splits here: {known or 'none'}.")
+    return read_qrels_file(path)
+
+
+def read_qrels_file(path: Path) -> Qrels:
+    """Judgements of one file; see `read_qrels`.
+
+    Raises:
+        DatasetError: the file cannot be read, or a row is malformed.
+    """
     qrels: Qrels = {}
     try:
         with path.open(encoding="utf-8", newline="") as file:
@@ -82,11 +109,8 @@ def read_qrels(folder: Path, split: str) -> Qrels:
                     query, passage, score = _judgement(row, f"{path}:{number}")
                     if score > 0:
                         qrels.setdefault(query, {})[passage] = score
-    except OSError as error:
-        known = sorted(p.stem for p in path.parent.glob("*.tsv"))
-        raise DatasetError(f"There are no judgements at {path}; splits here: {known or 'none'}.") from error
-    except UnicodeDecodeError as error:
-        raise DatasetError(f"{path} is not UTF-8 text: {error}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path} cannot be read: {error}") from error
     return qrels
 
 
@@ -99,9 +123,13 @@ def _judgement(row: list[str], where: str) -> tuple[str, str, int]:
 
 
 def _text(row: dict[str, Any], where: str) -> str:
-    if not isinstance(row["text"], str):
-        raise DatasetError(f"{where}: 'text' must be a string, got {type(row['text']).__name__}.")
-    return row["text"]
+    text = row["text"]
+    if not isinstance(text, str):
+        raise DatasetError(f"{where}: 'text' must be a string, got {type(text).__name__}.")
+    for value in (text, str(row["_id"]), str(row.get("title") or "")):
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise DatasetError(f"{where}: a lone surrogate is no text: decode the file with errors='replace' first.")
+    return text
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -1,4 +1,4 @@
-"""The command `o1`. Knows its own verbs `info` and `think`; other distributions register theirs by entry points.
+"""The command `o1`. Knows the engine's own verbs; other distributions register theirs by entry points.
 
 A verb is an object with `help`, `add_arguments(parser)` and `run(args) -> exit status`, found by the entry-point group
 `o1_retriever.commands`. Errors of ours become one line and exit status 2.
@@ -18,6 +18,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from o1_retriever.bundled import DEFAULT_MODEL
 from o1_retriever.errors import O1Error
+from o1_retriever.synthesis.command import SynthesizeCommand
 
 GROUP = "o1_retriever.commands"
 KNOWN_ELSEWHERE = {"index": "chroma-o1", "search": "chroma-o1"}
@@ -127,7 +128,7 @@ class MissingCommand:
 
 def commands() -> dict[str, Command]:
     """All verbs: ours, those of installed distributions, and stand-ins for known ones that are missing."""
-    found: dict[str, Command] = {"info": InfoCommand(), "think": ThinkCommand()}
+    found: dict[str, Command] = {"info": InfoCommand(), "think": ThinkCommand(), "synthesize": SynthesizeCommand()}
     found |= {entry.name: entry.load()() for entry in entry_points(group=GROUP)}
     return found | {verb: MissingCommand(verb, dist) for verb, dist in KNOWN_ELSEWHERE.items() if verb not in found}
 

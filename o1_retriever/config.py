@@ -19,21 +19,21 @@ FORMAT_VERSION = 1
 Precision = Literal["full", "fast"]
 
 
-def _require(condition: bool, message: str) -> None:
+def require(condition: bool, message: str) -> None:
     if not condition:
         raise InvalidInputError(message)
 
 
-def _require_int(name: str, value: object, minimum: int) -> None:
+def require_int(name: str, value: object, minimum: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
         raise InvalidTypeError(f"{name} must be an int, got {type(value).__name__}: {value!r}.")
-    _require(value >= minimum, f"{name} must be at least {minimum}, got {value}.")
+    require(value >= minimum, f"{name} must be at least {minimum}, got {value}.")
 
 
-def _require_float(name: str, value: object, minimum: float, maximum: float) -> None:
+def require_float(name: str, value: object, minimum: float, maximum: float) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise InvalidTypeError(f"{name} must be a number, got {type(value).__name__}: {value!r}.")
-    _require(minimum <= value <= maximum, f"{name} must lie between {minimum} and {maximum}, got {value}.")
+    require(minimum <= value <= maximum, f"{name} must lie between {minimum} and {maximum}, got {value}.")
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,13 @@ class ThinkingConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _require_int("num_thoughts", self.num_thoughts, 0)
-        _require_float("temperature", self.temperature, 0.0, 100.0)
-        _require_float("top_p", self.top_p, 0.0, 1.0)
-        _require(self.top_p > 0, "top_p must be above 0; use temperature=0 for greedy decoding.")
-        _require_int("top_k", self.top_k, 0)
-        _require_int("max_new_tokens", self.max_new_tokens, 1)
-        _require_int("seed", self.seed, 0)
+        require_int("num_thoughts", self.num_thoughts, 0)
+        require_float("temperature", self.temperature, 0.0, 100.0)
+        require_float("top_p", self.top_p, 0.0, 1.0)
+        require(self.top_p > 0, "top_p must be above 0; use temperature=0 for greedy decoding.")
+        require_int("top_k", self.top_k, 0)
+        require_int("max_new_tokens", self.max_new_tokens, 1)
+        require_int("seed", self.seed, 0)
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,8 @@ class EncodingConfig:
     """How texts are batched. Nothing here changes a vector beyond float rounding.
 
     Attributes:
-        token_budget: tokens of one passage batch at most, padding included.
+        token_budget: tokens of one passage batch at most, padding included. 2,048 suits the caches of a CPU; a GPU
+            wants more.
         max_rows: thoughts decoded side by side at most.
         window: texts that are sorted by length together; bounds the memory of the iterator form.
         precision: "full" computes in the weights' dtype; "fast" embeds passages and given thoughts in bfloat16
@@ -79,16 +80,16 @@ class EncodingConfig:
             model's own thoughts are always written, and their vectors read, in the weights' dtype.
     """
 
-    token_budget: int = 4096
+    token_budget: int = 2048
     max_rows: int = 128
     window: int = 2048
     precision: Precision = "full"
 
     def __post_init__(self) -> None:
-        _require_int("token_budget", self.token_budget, 1)
-        _require_int("max_rows", self.max_rows, 1)
-        _require_int("window", self.window, 1)
-        _require(self.precision in ("full", "fast"), f"precision must be 'full' or 'fast', got {self.precision!r}.")
+        require_int("token_budget", self.token_budget, 1)
+        require_int("max_rows", self.max_rows, 1)
+        require_int("window", self.window, 1)
+        require(self.precision in ("full", "fast"), f"precision must be 'full' or 'fast', got {self.precision!r}.")
 
 
 @dataclass(frozen=True)
@@ -116,11 +117,11 @@ class O1Config:
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
-        _require_int("max_query_tokens", self.max_query_tokens, 1)
-        _require_int("max_thought_tokens", self.max_thought_tokens, 1)
-        _require_int("max_passage_tokens", self.max_passage_tokens, 3)
-        _require(self.pooling == "last", f"pooling must be 'last', got {self.pooling!r}.")
-        _require(
+        require_int("max_query_tokens", self.max_query_tokens, 1)
+        require_int("max_thought_tokens", self.max_thought_tokens, 1)
+        require_int("max_passage_tokens", self.max_passage_tokens, 3)
+        require(self.pooling == "last", f"pooling must be 'last', got {self.pooling!r}.")
+        require(
             self.format_version == FORMAT_VERSION,
             f"{CONFIG_NAME} has format {self.format_version}, only {FORMAT_VERSION} is known: upgrade o1-retriever.",
         )

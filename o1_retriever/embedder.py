@@ -12,45 +12,27 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Literal, overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from o1_retriever import fingerprints, pooling
+from o1_retriever import fingerprints
 from o1_retriever.bundled import DEFAULT_MODEL
 from o1_retriever.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from o1_retriever.config import EncodingConfig, ThinkingConfig
 from o1_retriever.decoding import StopTokens
 from o1_retriever.encoding import PassageEncoder, progress_bar
-from o1_retriever.errors import InvalidInputError, InvalidTypeError, ThinkerError, TransientThinkerError
-from o1_retriever.prompts import Encoded, PromptBuilder, check_encodable, check_texts
-from o1_retriever.thinkers import Thinker
+from o1_retriever.errors import InvalidTypeError, TransientThinkerError
+from o1_retriever.prompts import Encoded, PromptBuilder, as_list, check_texts
+from o1_retriever.query_encoding import QueryEncoder, QueryEncoding
+from o1_retriever.thinkers import Thinker, check_thoughts, per_query, thoughts_of
 from o1_retriever.thinking import SelfThinker, ThoughtDelta
 
 logger = logging.getLogger(__name__)
 Array = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class QueryEncoding:
-    """Vectors of queries and the thoughts behind them.
-
-    Attributes:
-        vectors: (B, D) float32, unit length.
-        thoughts: B lists of K texts; an empty list where the query was embedded alone.
-        thought_vectors: B arrays (K, D), the vectors before pooling; (1, D) for a query alone.
-        degraded: B flags: the thinker was unavailable and the query was embedded alone.
-    """
-
-    vectors: Array
-    thoughts: list[list[str]]
-    thought_vectors: list[Array]
-    degraded: list[bool]
 
 
 class O1Embedder:
@@ -76,11 +58,11 @@ class O1Embedder:
         self.prompts = PromptBuilder(checkpoint.tokenizer)
         self.counters: Counter[str] = Counter()
         self._lock = threading.Lock()
-        self._aggregate = pooling.aggregation(self.config.aggregation)
         self._self_thinker = SelfThinker(self.model, self.prompts, self.context, self.encoding.max_rows)
         self._encoder = PassageEncoder(
             self.model, self.prompts.pad, self.encoding.token_budget, self.encoding.precision
         )
+        self._queries = QueryEncoder(self._self_thinker, self._encoder, self.config, self._count_truncated)
 
     @classmethod
     def from_pretrained(
@@ -172,12 +154,12 @@ class O1Embedder:
             thinking: replaces the checkpoint's settings for this call.
             evidence: for thinkers that read passages: those a first search found for each query.
         """
-        texts, single = _as_list(queries, "query")
+        texts, single = as_list(queries, "query")
         settings = self._thinking(num_thoughts, thinking)
         if settings.num_thoughts == 0 or not texts:
             thoughts: list[list[str]] = [[] for _ in texts]
         elif self.thinker is not None:
-            thoughts = self._thoughts_of(self.thinker, texts, settings.num_thoughts, evidence)
+            thoughts = thoughts_of(self.thinker, texts, settings.num_thoughts, evidence)
         else:
             ids, _ = self._self_thinker.think(texts, self._query_prompts(texts).ids, settings)
             thoughts = [[self.prompts.thought_text(thought) for thought in row] for row in ids]
@@ -187,7 +169,7 @@ class O1Embedder:
         self, queries: str | Sequence[str], num_thoughts: int | None = None, *, thinking: ThinkingConfig | None = None
     ) -> Iterator[ThoughtDelta]:
         """The model's own thoughts piece by piece, as they are written; the texts equal those of `think`."""
-        texts, _ = _as_list(queries, "query")
+        texts, _ = as_list(queries, "query")
         settings = self._thinking(num_thoughts, thinking)
         if settings.num_thoughts and texts:
             yield from self._self_thinker.stream(texts, self._query_prompts(texts).ids, settings)
@@ -244,20 +226,20 @@ class O1Embedder:
             ThinkerError: the thinker failed for good. A passing failure embeds the query alone: it is logged, counted
                 in `counters["degraded"]` and flagged in `QueryEncoding.degraded`.
         """
-        texts, single = _as_list(queries, "query")
+        texts, single = as_list(queries, "query")
         settings = self._thinking(num_thoughts, thinking)
         prompts = self._query_prompts(texts)
         degraded = [False] * len(texts)
         if thoughts is not None:
-            given = self._check_thoughts(_per_query(thoughts, single), len(texts))
-            encoding = self._encode_given(prompts.ids, given, degraded)
+            given = check_thoughts(per_query(thoughts, single), len(texts))
+            encoding = self._queries.given(prompts.ids, given, degraded)
         elif settings.num_thoughts == 0 or not texts:
-            encoding = self._encode_given(prompts.ids, [[] for _ in texts], degraded)
+            encoding = self._queries.given(prompts.ids, [[] for _ in texts], degraded)
         elif self.thinker is None:
-            encoding = self._encode_own(texts, prompts.ids, settings)
+            encoding = self._queries.own(texts, prompts.ids, settings)
         else:
             external, degraded = self._ask(self.thinker, texts, settings.num_thoughts, evidence)
-            encoding = self._encode_given(prompts.ids, external, degraded)
+            encoding = self._queries.given(prompts.ids, external, degraded)
         if return_thoughts:
             return encoding
         return encoding.vectors[0] if single else encoding.vectors
@@ -275,7 +257,7 @@ class O1Embedder:
         Raises:
             InvalidInputError: a text is empty.
         """
-        passages, single = _as_list(texts, "passage")
+        passages, single = as_list(texts, "passage")
         parts = list(self.iter_encode_document(passages, show_progress=show_progress, total=len(passages)))
         vectors = np.concatenate(parts) if parts else np.empty((0, self.dimension), dtype=np.float32)
         return vectors[0] if single else vectors
@@ -317,62 +299,18 @@ class O1Embedder:
         self._count_truncated("query", encoded.truncated, self.max_query_tokens)
         return encoded
 
-    def _encode_own(self, texts: list[str], prompts: list[list[int]], settings: ThinkingConfig) -> QueryEncoding:
-        ids, vectors = self._self_thinker.think(texts, prompts, settings)
-        pooled = self._aggregate(vectors)
-        thoughts = [[self.prompts.thought_text(thought) for thought in row] for row in ids]
-        return QueryEncoding(pooled.numpy(), thoughts, [v.numpy() for v in vectors], [False] * len(texts))
-
-    def _encode_given(self, prompts: list[list[int]], thoughts: list[list[str]], degraded: list[bool]) -> QueryEncoding:
-        """Encodes each prompt with each of its thoughts, or alone where it has none, and pools."""
-        rows: list[list[int]] = []
-        for prompt, texts in zip(prompts, thoughts, strict=True):
-            room = min(self.config.max_thought_tokens, self.context - len(prompt) - 2)
-            encoded = self.prompts.text_ids(texts, room)
-            self._count_truncated("thought", encoded.truncated, room)
-            rows.extend([self.prompts.close(prompt, ids) for ids in encoded.ids] or [self.prompts.close(prompt, None)])
-        vectors = self._encoder.encode(rows)
-        parts: list[Tensor] = list(torch.split(vectors, [max(1, len(texts)) for texts in thoughts])) if rows else []
-        pooled = torch.cat([self._aggregate(part[None]) for part in parts]) if parts else vectors
-        return QueryEncoding(pooled.numpy(), thoughts, [part.numpy() for part in parts], degraded)
-
     def _ask(
         self, thinker: Thinker, texts: list[str], num_thoughts: int, evidence: Sequence[Sequence[str]] | None
     ) -> tuple[list[list[str]], list[bool]]:
         """Thoughts of an external thinker; the queries alone, visibly, if it is unavailable for now."""
         try:
-            thoughts = self._thoughts_of(thinker, texts, num_thoughts, evidence)
+            thoughts = thoughts_of(thinker, texts, num_thoughts, evidence)
         except TransientThinkerError as error:
             with self._lock:
                 self.counters["degraded"] += len(texts)
             logger.warning("thinker unavailable, %d queries embedded without thoughts: %s", len(texts), error)
             return [[] for _ in texts], [True] * len(texts)
         return thoughts, [False] * len(texts)
-
-    def _thoughts_of(
-        self, thinker: Thinker, texts: list[str], num_thoughts: int, evidence: Sequence[Sequence[str]] | None
-    ) -> list[list[str]]:
-        """What a thinker returns, checked: fewer thoughts than asked for would pass for fewer wanted."""
-        thoughts = self._check_thoughts(thinker.think(texts, num_thoughts, evidence), len(texts))
-        for text, row in zip(texts, thoughts, strict=True):
-            if len(row) != num_thoughts:
-                raise ThinkerError(f"The thinker returned {len(row)} thoughts for {text[:80]!r}, not {num_thoughts}.")
-        return thoughts
-
-    @staticmethod
-    def _check_thoughts(thoughts: Sequence[Sequence[str]], queries: int) -> list[list[str]]:
-        if not _is_list(thoughts) or not all(_is_list(row) for row in thoughts):
-            raise InvalidTypeError(f"thoughts must be one list of texts per query, got {thoughts!r:.80}.")
-        if len(thoughts) != queries:
-            raise InvalidInputError(
-                f"thoughts must be one list of texts per query: {queries} lists, got {len(thoughts)}."
-            )
-        for row, texts in enumerate(thoughts):
-            for text in texts:
-                if not isinstance(text, str):
-                    raise InvalidTypeError(f"a thought of query {row} is {type(text).__name__}, not a string.")
-                check_encodable(text, f"a thought of query {row}")
-        return [list(row) for row in thoughts]
 
     def _count_truncated(self, kind: str, count: int, limit: int) -> None:
         """Counts cut texts in `counters["truncated_<kind>"]` and warns the first time."""
@@ -383,24 +321,3 @@ class O1Embedder:
             self.counters[f"truncated_{kind}"] += count
         if first:
             logger.warning("%d %s text(s) cut to %d tokens; further ones are only counted", count, kind, limit)
-
-
-def _per_query(thoughts: Sequence[str] | Sequence[Sequence[str]], single: bool) -> list[Sequence[str]]:
-    """One list of texts per query; for a single query its K texts may stand alone."""
-    if not _is_list(thoughts):
-        raise InvalidTypeError(f"thoughts must be a list, got {type(thoughts).__name__}: {thoughts!r:.80}.")
-    bare = [thought for thought in thoughts if isinstance(thought, str)]
-    return [bare] if single and len(bare) == len(thoughts) else list(thoughts)
-
-
-def _is_list(value: object) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str)
-
-
-def _as_list(texts: str | Sequence[str], kind: str) -> tuple[list[str], bool]:
-    """The checked texts, and whether one bare text was given."""
-    if isinstance(texts, str):
-        return check_texts([texts], kind), True
-    if not isinstance(texts, Sequence):
-        raise InvalidTypeError(f"{kind}: expected str or a list of str, got {type(texts).__name__}.")
-    return check_texts(texts, kind), False

@@ -35,6 +35,14 @@ class DatasetError(O1Error):
     """A data file is missing or a line of it cannot be read."""
 
 
+class StorageError(O1Error):
+    """A file that a long job keeps cannot be read or written."""
+
+
+class MissingDependencyError(O1Error):
+    """A distribution that only some verbs need is not installed."""
+
+
 class ThinkerError(O1Error):
     """A thinker failed for good: wrong key, unknown model, no thought recorded for the query."""
 

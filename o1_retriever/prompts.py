@@ -43,6 +43,15 @@ def check_texts(texts: Sequence[str], kind: str, first: int = 0) -> list[str]:
     return list(texts)
 
 
+def as_list(texts: str | Sequence[str], kind: str) -> tuple[list[str], bool]:
+    """The checked texts, and whether one bare text was given."""
+    if isinstance(texts, str):
+        return check_texts([texts], kind), True
+    if not isinstance(texts, Sequence):
+        raise InvalidTypeError(f"{kind}: expected str or a list of str, got {type(texts).__name__}.")
+    return check_texts(texts, kind), False
+
+
 def check_encodable(text: str, label: str) -> None:
     """Raises InvalidInputError for text that no UTF-8 file could hold (lone surrogates)."""
     try:

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from o1_retriever.errors import DatasetError, ThinkerError
+from o1_retriever.errors import DatasetError, InvalidInputError, InvalidTypeError, ThinkerError
 from o1_retriever.fingerprints import digest
+from o1_retriever.prompts import check_encodable
 
 
 @runtime_checkable
@@ -26,6 +27,43 @@ class Thinker(Protocol):
         self, queries: Sequence[str], num_thoughts: int, evidence: Sequence[Sequence[str]] | None = None
     ) -> list[list[str]]:
         """Returns `num_thoughts` texts for each query; `evidence` are passages that a first search found for it."""
+
+
+def thoughts_of(
+    thinker: Thinker, texts: Sequence[str], num_thoughts: int, evidence: Sequence[Sequence[str]] | None
+) -> list[list[str]]:
+    """What a thinker returns, checked: fewer thoughts than asked for would pass for fewer wanted."""
+    thoughts = check_thoughts(thinker.think(texts, num_thoughts, evidence), len(texts))
+    for text, row in zip(texts, thoughts, strict=True):
+        if len(row) != num_thoughts:
+            raise ThinkerError(f"The thinker returned {len(row)} thoughts for {text[:80]!r}, not {num_thoughts}.")
+    return thoughts
+
+
+def check_thoughts(thoughts: Sequence[Sequence[str]], queries: int) -> list[list[str]]:
+    """One list of texts per query, or an error that says which is not."""
+    if not _is_list(thoughts) or not all(_is_list(row) for row in thoughts):
+        raise InvalidTypeError(f"thoughts must be one list of texts per query, got {thoughts!r:.80}.")
+    if len(thoughts) != queries:
+        raise InvalidInputError(f"thoughts must be one list of texts per query: {queries} lists, got {len(thoughts)}.")
+    for row, texts in enumerate(thoughts):
+        for text in texts:
+            if not isinstance(text, str):
+                raise InvalidTypeError(f"a thought of query {row} is {type(text).__name__}, not a string.")
+            check_encodable(text, f"a thought of query {row}")
+    return [list(row) for row in thoughts]
+
+
+def per_query(thoughts: Sequence[str] | Sequence[Sequence[str]], single: bool) -> list[Sequence[str]]:
+    """One list of texts per query; for a single query its K texts may stand alone."""
+    if not _is_list(thoughts):
+        raise InvalidTypeError(f"thoughts must be a list, got {type(thoughts).__name__}: {thoughts!r:.80}.")
+    bare = [thought for thought in thoughts if isinstance(thought, str)]
+    return [bare] if single and len(bare) == len(thoughts) else list(thoughts)
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
 
 
 class RecordedThoughts:
@@ -67,6 +105,10 @@ class RecordedThoughts:
             ThinkerError: a query has fewer.
         """
         return [self._of(query, num_thoughts) for query in queries]
+
+    def up_to(self, query: str, num_thoughts: int) -> list[str]:
+        """As many of a query's texts as there are, `num_thoughts` at most; none for an unknown query."""
+        return self._thoughts.get(query, [])[:num_thoughts]
 
     def _of(self, query: str, num_thoughts: int) -> list[str]:
         texts = self._thoughts.get(query, [])

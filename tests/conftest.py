@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -107,3 +113,46 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory, tiny: O1Embedder) -> s
     folder = tmp_path_factory.mktemp("checkpoints") / "tiny"
     tiny.save_pretrained(folder)
     return str(folder)
+
+
+def load_chat_server() -> ModuleType:
+    """`tests/chat_server.py` as a module: tests have no package to import it from."""
+    name = "chat_server"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+        assert spec is not None and spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)  # dataclasses look their module up
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
+@pytest.fixture
+def chat_server() -> Iterator[Callable[..., Any]]:
+    """`chat_server(**behaviour)` starts a server that speaks the chat-completions protocol; see `chat_server.py`."""
+    module = load_chat_server()
+    with ExitStack() as stack:
+        yield lambda **behaviour: stack.enter_context(module.ChatServer(module.Behaviour(**behaviour)))
+
+
+@pytest.fixture(scope="session")
+def tiny_baseline(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A random one-layer BERT as a sentence-transformers folder."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    folder = tmp_path_factory.mktemp("baselines")
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789.,?"
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    vocabulary = [*special, *letters, *(f"##{letter}" for letter in letters)]
+    (folder / "vocab.txt").write_text("\n".join(vocabulary), encoding="utf-8")
+    config = BertConfig(
+        vocab_size=len(vocabulary), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        BertModel(config).save_pretrained(folder / "bert")
+    BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder / "bert")
+    model = SentenceTransformer(modules=[Transformer(str(folder / "bert")), Pooling(16)], device="cpu")
+    model.save(str(folder / "tiny-baseline"), create_model_card=False)
+    return str(folder / "tiny-baseline")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from o1_retriever.beir import Qrels, read_corpus, read_qrels, read_queries
 from o1_retriever.errors import DatasetError
+from o1_retriever.thinkers import RecordedThoughts
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,25 @@ class Collection:
             raise DatasetError(f"{folder / 'corpus.jsonl'} holds no passage.")
         query_ids = [query.id for query in queries]
         return cls(folder.resolve().name, split, ids, texts, query_ids, [query.text for query in queries], qrels)
+
+    def covered(self, recorded: RecordedThoughts, source: object) -> Collection:
+        """The same passages with the queries that have recorded thoughts.
+
+        Args:
+            recorded: thoughts by the query's exact text.
+            source: where they come from, for the message.
+
+        Raises:
+            DatasetError: no query has any.
+        """
+        pairs = zip(self.query_ids, self.queries, strict=True)
+        found = self.only([query for query, text in pairs if text in recorded])
+        if not found.queries:
+            raise DatasetError(
+                f"{source} has thoughts for none of the {len(self.queries)} queries of {self.name} {self.split}; "
+                "they are matched by the query's exact text."
+            )
+        return found
 
     def only(self, query_ids: Sequence[str]) -> Collection:
         """The same passages with some of the queries."""

@@ -10,10 +10,10 @@ import torch
 import o1_retriever
 from o1_eval.report import Report
 from o1_eval.retrieval import Labels, Material, RetrievalConfig, compare, covered_ids
-from o1_eval.systems import Bm25, baseline_name, compute_precision
 from o1_eval.tables import index_rows, make_tables
-from o1_retriever import O1Embedder
+from o1_retriever import O1Embedder, lexical
 from o1_retriever.config import ThinkingConfig
+from o1_retriever.encoders import baseline_name, compute_precision
 
 NOTES = [
     "nDCG@10 and R@10 by ir-measures; all@5: share of the queries with every relevant passage among the first 5. "
@@ -61,7 +61,7 @@ def _facts(
         "thinking": _thinking(embedder.config.thinking),
         "computed": f"on {embedder.device} in {compute_precision(embedder)}, {torch.get_num_threads()} threads",
         "baseline": f"{labels.baseline}, sentence-transformers' defaults, cosine similarity",
-        "BM25": Bm25.DESCRIPTION,
+        "BM25": lexical.DESCRIPTION,
     }
     if config.recorded is not None and material.covered is not None:
         facts["recorded thoughts"] = f"{config.recorded.name}, for {len(material.covered.queries)} of the queries"

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from o1_eval.markdown import markdown_table
 from o1_eval.measures import MEASURES, NDCG
 from o1_eval.runs import write_run
-from o1_eval.storage import make_folder, write_whole
 from o1_eval.tables import IndexRow, Row, Table
 from o1_retriever.search import Run
+from o1_retriever.storage import make_folder, write_whole
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def _scores(rows: Sequence[Row], table: Table) -> str:
         ]
         for row in rows
     ]
-    return _markdown_table([*head, f"{NDCG} against no thoughts"] if compared else head, cells)
+    return markdown_table([*head, f"{NDCG} against no thoughts"] if compared else head, cells)
 
 
 def _difference(row: Row) -> str:
@@ -91,22 +92,8 @@ def _difference(row: Row) -> str:
 
 def _indexing(rows: Sequence[IndexRow]) -> str:
     cells = [[row.index, str(row.passages), f"{row.seconds:.1f}", _speed(row.passages_per_second)] for row in rows]
-    return _markdown_table(["index", "passages", "seconds", "passages/s"], cells)
+    return markdown_table(["index", "passages", "seconds", "passages/s"], cells)
 
 
 def _speed(value: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}"
-
-
-def _markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns of equal width, numbers to the right; a `|` in a name would end its cell."""
-    lines = [list(head), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    texts = [_line(line, widths) for line in lines]
-    return "\n".join([texts[0], _line(rule, widths), *texts[1:]])
-
-
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    aligned = [cells[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(cells[1:], widths[1:], strict=True))]
-    return f"| {' | '.join(aligned)} |"

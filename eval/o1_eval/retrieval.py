@@ -8,11 +8,12 @@ from pathlib import Path
 
 from o1_eval.collection import Collection
 from o1_eval.measures import DEPTH
-from o1_eval.systems import Bm25, Dense, O1Encoder, SentenceTransformerEncoder, System
-from o1_eval.vectors import VectorCache
+from o1_eval.systems import Bm25, Dense, System
 from o1_retriever import O1Embedder, RecordedThoughts
-from o1_retriever.errors import DatasetError, InvalidInputError
+from o1_retriever.encoders import O1Encoder, SentenceTransformerEncoder
+from o1_retriever.errors import InvalidInputError
 from o1_retriever.search import Run
+from o1_retriever.vectors import VectorCache
 
 QUERY_CHUNK = 256
 """Queries per file of the cache: thinking is slow, so less is at stake than with passages."""
@@ -86,13 +87,7 @@ class Material:
         if config.recorded is None:
             return cls(collection, None, None)
         recorded = RecordedThoughts.from_file(config.recorded)
-        pairs = zip(collection.query_ids, collection.queries, strict=True)
-        covered = collection.only([query for query, text in pairs if text in recorded])
-        if not covered.queries:
-            raise DatasetError(
-                f"{config.recorded} has thoughts for none of the {len(collection.queries)} queries of {config.data} "
-                f"{config.split}; they are matched by the query's exact text."
-            )
+        covered = collection.covered(recorded, config.recorded)
         recorded.think(covered.queries, max(config.thoughts))  # a missing thought stops us now, not in an hour
         return cls(collection, recorded, covered)
 

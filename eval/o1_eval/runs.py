@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from o1_eval.storage import write_whole
 from o1_retriever.search import Run
+from o1_retriever.storage import write_whole
 
 
 def ranking(scores: Mapping[str, float]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The paired randomisation test (Smucker, Allan and Carterette, CIKM 2007): could the signs be chance?"""
+"""Could a difference be chance? Paired randomisation test (Smucker, Allan and Carterette, CIKM 2007) and bootstrap."""
 
 from __future__ import annotations
 
@@ -35,3 +35,30 @@ def randomisation_test(
         signs = generator.integers(0, 2, size=(rows, len(difference)), dtype=np.int8) * 2.0 - 1.0
         extreme += int((np.abs(signs @ difference) >= observed - tolerance).sum())
     return (extreme + 1) / (permutations + 1)
+
+
+def bootstrap_interval(
+    differences: NDArray[np.float64], level: float = 0.95, samples: int = 10_000, seed: int = 0
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of the mean of paired differences.
+
+    Args:
+        differences: (B,) one per query.
+        level: of confidence.
+        samples: resamples of the queries, drawn with replacement.
+        seed: of the draws.
+
+    >>> bootstrap_interval(np.array([0.25, 0.25]))
+    (0.25, 0.25)
+    """
+    generator = np.random.default_rng(seed)
+    means = np.concatenate(
+        [
+            differences[
+                generator.integers(0, len(differences), size=(min(_BLOCK, samples - start), len(differences)))
+            ].mean(axis=1)
+            for start in range(0, samples, _BLOCK)
+        ]
+    )
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-import torch
 
 PASSAGES = {
     "p1": ("Ada Lovelace", "wrote the first published program, for the Analytical Engine of Charles Babbage."),
@@ -59,27 +58,3 @@ def write_recorded(tmp_path: Path) -> Callable[[Mapping[str, int]], Path]:
         return path
 
     return write
-
-
-@pytest.fixture(scope="session")
-def tiny_baseline(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A random one-layer BERT as a sentence-transformers folder."""
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
-    from transformers import BertConfig, BertModel, BertTokenizerFast
-
-    folder = tmp_path_factory.mktemp("baselines")
-    letters = "abcdefghijklmnopqrstuvwxyz0123456789.,?"
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    vocabulary = [*special, *letters, *(f"##{letter}" for letter in letters)]
-    (folder / "vocab.txt").write_text("\n".join(vocabulary), encoding="utf-8")
-    config = BertConfig(
-        vocab_size=len(vocabulary), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        BertModel(config).save_pretrained(folder / "bert")
-    BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder / "bert")
-    model = SentenceTransformer(modules=[Transformer(str(folder / "bert")), Pooling(16)], device="cpu")
-    model.save(str(folder / "tiny-baseline"), create_model_card=False)
-    return str(folder / "tiny-baseline")

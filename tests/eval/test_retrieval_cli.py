@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from o1_eval.cli import main
-from o1_eval.systems import O1Encoder
 from o1_retriever import O1Embedder, RecordedThoughts, ThinkingConfig
+from o1_retriever.encoders import O1Encoder
 from o1_retriever.encoding import fast_precision_available
 from o1_retriever.errors import ThinkerError, TransientThinkerError
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from o1_eval.runs import write_run
-from o1_eval.storage import StorageError
+from o1_retriever.errors import StorageError
 
 
 def test_the_format(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from o1_eval.significance import randomisation_test
+from o1_eval.significance import bootstrap_interval, randomisation_test
 
 
 def test_identical_systems_differ_by_chance() -> None:
@@ -34,3 +34,17 @@ def test_order_of_the_systems_does_not_matter_and_the_seed_decides() -> None:
     a, b = generator.random(30), generator.random(30)
     assert randomisation_test(a, b) == randomisation_test(b, a) == randomisation_test(a, b)
     assert 0 < randomisation_test(a, b, permutations=1500) <= 1
+
+
+def test_bootstrap_of_two_values() -> None:
+    """Of two values the resampled mean is the lower, the middle or the higher one, with 1/4, 1/2, 1/4."""
+    assert bootstrap_interval(np.array([0.0, 1.0]), level=0.4) == (0.5, 0.5)
+    assert bootstrap_interval(np.array([0.0, 1.0]), level=0.6) == (0.0, 1.0)
+
+
+def test_bootstrap_interval_is_that_of_a_normal_mean() -> None:
+    values = np.random.default_rng(0).normal(loc=2.0, size=400)
+    low, high = bootstrap_interval(values)
+    half = 1.96 * values.std() / 20
+    assert low == pytest.approx(values.mean() - half, abs=0.01)
+    assert high == pytest.approx(values.mean() + half, abs=0.01)

@@ -47,6 +47,8 @@ def test_windows_line_ends(tmp_path: Path) -> None:
         ("[1]", "expected a JSON object, got list"),
         ('{"text": "x"}', "'_id' is missing"),
         ('{"_id": "x"}', "'text' is missing"),
+        ('{"_id": "x", "text": "a \\ud800 b"}', "lone surrogate"),
+        ('{"_id": "x", "text": "y", "title": "\\udfff"}', "lone surrogate"),
     ],
 )
 def test_bad_passages_are_named_by_line(tmp_path: Path, line: str, message: str) -> None:

@@ -13,7 +13,7 @@ from o1_retriever.cli import add_model_arguments, load_embedder
 
 if TYPE_CHECKING:
     from chroma_o1.passages import AddReport, Hit
-    from o1_retriever.embedder import QueryEncoding
+    from o1_retriever.query_encoding import QueryEncoding
 
 
 def _add_store_arguments(parser: ArgumentParser) -> None:

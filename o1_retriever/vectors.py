@@ -12,14 +12,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from o1_eval.storage import StorageError, disk_errors, make_folder, write_whole
 from o1_retriever.encoding import progress_bar
+from o1_retriever.errors import StorageError
 from o1_retriever.fingerprints import digest
+from o1_retriever.storage import disk_errors, make_folder, write_whole
 
 Array = NDArray[np.float32]
 Encode = Callable[[Sequence[str]], Array]
@@ -32,12 +34,47 @@ class Stored:
     """Vectors and what they cost.
 
     Attributes:
-        vectors: (N, D) float32.
+        blocks: memory maps of the chunks, (chunk, D) float32 each but the last, which may be shorter.
         seconds: time spent encoding, in whichever run it was done.
     """
 
-    vectors: Array
+    blocks: Blocks
     seconds: float
+
+    @property
+    def vectors(self) -> Array:
+        """(N, D) float32, all in memory unless there is one chunk."""
+        if not self.blocks:
+            return np.empty((0, 0), dtype=np.float32)
+        return self.blocks[0] if len(self.blocks) == 1 else np.concatenate(list(self.blocks))
+
+
+class Blocks(Sequence[Array]):
+    """Chunks on disk, each mapped when it is asked for: thousands of them need no thousands of open files.
+
+    Args:
+        paths: of the chunks.
+        chunk: rows of each but the last.
+        total: rows of all.
+    """
+
+    def __init__(self, paths: Sequence[Path], chunk: int, total: int) -> None:
+        self._paths, self.chunk, self._total = paths, chunk, total
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    @overload
+    def __getitem__(self, index: int) -> Array: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Array]: ...
+
+    def __getitem__(self, index: int | slice) -> Array | list[Array]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(len(self))[index]]
+        position = range(len(self))[index]
+        return _load_chunk(self._paths[position], min(self.chunk, self._total - position * self.chunk))
 
 
 class VectorCache:
@@ -46,10 +83,11 @@ class VectorCache:
     Args:
         folder: where the vectors are kept.
         chunk: texts per file; a kill loses at most the work on one chunk.
+        wait: for another process that is encoding the same, instead of an error.
     """
 
-    def __init__(self, folder: Path, chunk: int = 1024) -> None:
-        self.folder, self.chunk = folder, chunk
+    def __init__(self, folder: Path, chunk: int = 1024, *, wait: bool = False) -> None:
+        self.folder, self.chunk, self.wait = folder, chunk, wait
 
     def vectors(self, key: str, texts: Sequence[str], encode: Encode, label: str) -> Stored:
         """Vectors of the texts, in their order; only chunks that are not there yet are encoded.
@@ -64,7 +102,7 @@ class VectorCache:
             StorageError: the disk refuses, a file is damaged, or another process is encoding the same.
         """
         folder = make_folder(self.folder / digest(key, hash_texts(texts), self.chunk))
-        with _locked(folder):
+        with _locked(folder, self.wait):
             self._encode_missing(folder, texts, encode, label)
         return self._load(folder, len(texts))
 
@@ -81,23 +119,23 @@ class VectorCache:
 
     def _load(self, folder: Path, total: int) -> Stored:
         paths = [_chunk_path(folder, start) for start in range(0, total, self.chunk)]
-        parts = [_load_chunk(path, min(self.chunk, total - start * self.chunk)) for start, path in enumerate(paths)]
+        blocks = Blocks(paths, self.chunk, total)
+        for block in blocks:
+            del block  # a damaged file shows now, not in the middle of a search
         with disk_errors(folder):
             seconds = sum(float(path.with_suffix(".seconds").read_text(encoding="ascii")) for path in paths)
-        if not parts:
-            return Stored(np.empty((0, 0), dtype=np.float32), 0.0)
-        return Stored(parts[0] if len(parts) == 1 else np.concatenate(parts), seconds)
+        return Stored(blocks, seconds)
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _locked(folder: Path, wait: bool) -> Iterator[None]:
     """One process at a time; the lock of a killed one is free."""
-    lock = FileLock(folder / ".lock", timeout=0)
+    lock = FileLock(folder / ".lock", timeout=-1 if wait else 0)
     with disk_errors(folder):
         try:
             lock.acquire()
         except Timeout as error:
-            raise StorageError(f"Another process is writing {folder}: wait for it or use another --cache.") from error
+            raise StorageError(f"Another process is writing {folder}: wait for it or use another folder.") from error
     try:
         yield
     finally:

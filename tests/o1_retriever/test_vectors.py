@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,8 +12,9 @@ import pytest
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from o1_eval.storage import StorageError
-from o1_eval.vectors import VectorCache, hash_texts
+from o1_retriever.errors import StorageError
+from o1_retriever.fingerprints import digest
+from o1_retriever.vectors import VectorCache, hash_texts
 
 
 class CountingEncoder:
@@ -98,3 +101,33 @@ def test_a_file_in_the_place_of_the_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="choose another folder"):
         VectorCache(tmp_path / "file").vectors("key", TEXTS, CountingEncoder(), "test")
+
+
+def test_a_second_process_may_wait_for_the_first(tmp_path: Path) -> None:
+    encoder, cache = CountingEncoder(), VectorCache(tmp_path, chunk=3, wait=True)
+    folder = tmp_path / digest("key", hash_texts(TEXTS), 3)
+    folder.mkdir()
+    locked = threading.Event()
+
+    def first() -> None:
+        with FileLock(folder / ".lock"):
+            locked.set()
+            time.sleep(0.3)
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    locked.wait()
+    begin = time.monotonic()
+    assert len(cache.vectors("key", TEXTS, encoder, "test").vectors) == len(TEXTS)
+    assert time.monotonic() - begin > 0.2
+    thread.join()
+
+
+def test_blocks_are_mapped_when_they_are_asked_for(tmp_path: Path) -> None:
+    stored = VectorCache(tmp_path, chunk=3).vectors("key", TEXTS, CountingEncoder(), "test")
+    assert [len(block) for block in stored.blocks] == [3, 3, 1]
+    assert stored.blocks[-1][0, 0] == 7 and [len(b) for b in stored.blocks[1:]] == [3, 1]
+    open_files = len(list(Path("/proc/self/fd").iterdir())) if Path("/proc/self/fd").exists() else 0
+    kept = [VectorCache(tmp_path / "many", chunk=1).vectors("key", ["a"] * 200, CountingEncoder(), "test")]
+    assert not open_files or len(list(Path("/proc/self/fd").iterdir())) < open_files + 50
+    assert len(kept[0].blocks) == 200

@@ -1,4 +1,4 @@
-"""Files of the evaluation: written whole or not at all, and errors of the disk as errors of ours."""
+"""Files of long jobs: written whole or not at all, and errors of the disk as errors of ours."""
 
 from __future__ import annotations
 
@@ -6,12 +6,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
-from o1_retriever.errors import O1Error
-
-
-class StorageError(O1Error):
-    """A file of the evaluation cannot be read or written."""
+from o1_retriever.errors import StorageError
 
 
 @contextmanager
@@ -36,8 +33,9 @@ def make_folder(path: Path) -> Path:
     return path
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file that appears complete or not at all, also when the process is killed.
+@contextmanager
+def writing(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write that appears complete or not at all, also when the process is killed.
 
     Raises:
         StorageError: the disk refuses.
@@ -46,9 +44,19 @@ def write_whole(path: Path, content: bytes) -> None:
     with disk_errors(path):
         try:
             with partial.open("wb") as file:
-                file.write(content)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes a file that appears complete or not at all; see `writing`.
+
+    Raises:
+        StorageError: the disk refuses.
+    """
+    with writing(path) as file:
+        file.write(content)
