@@ -24,7 +24,7 @@ from o1_retriever.bundled import DEFAULT_MODEL
 from o1_retriever.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from o1_retriever.config import EncodingConfig, ThinkingConfig
 from o1_retriever.decoding import StopTokens
-from o1_retriever.encoding import PassageEncoder, progress_bar
+from o1_retriever.encoding import PassageEncoder, context_of, progress_bar
 from o1_retriever.errors import InvalidTypeError, TransientThinkerError
 from o1_retriever.prompts import Encoded, PromptBuilder, as_list, check_texts
 from o1_retriever.query_encoding import QueryEncoder, QueryEncoding
@@ -107,7 +107,7 @@ class O1Embedder:
     @property
     def context(self) -> int:
         """Positions the model has."""
-        return int(getattr(self.model.config, "max_position_embeddings", None) or 1 << 30)
+        return context_of(self.model)
 
     @property
     def stop_tokens(self) -> StopTokens:

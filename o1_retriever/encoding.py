@@ -22,6 +22,10 @@ from o1_retriever.pooling import last_token
 
 logger = logging.getLogger(__name__)
 
+WIDTH_STEP = 8
+"""Rows are padded to a multiple of this many tokens: a CPU keeps a compiled kernel for every shape it meets, so a few
+shapes that come again keep memory flat, for 3% more tokens."""
+
 
 def fast_precision_available(device: torch.device) -> bool:
     """Whether bfloat16 matrix products are fast on this device."""
@@ -37,18 +41,28 @@ def autocast(precision: Precision, device: torch.device) -> AbstractContextManag
     return contextlib.nullcontext()
 
 
+def context_of(model: PreTrainedModel) -> int:
+    """Positions the model has; a very large number for models without a limit."""
+    return int(getattr(model.config, "max_position_embeddings", None) or 1 << 30)
+
+
+def padded_width(longest: int) -> int:
+    """Tokens of a padded row: `longest` rounded up to a multiple of `WIDTH_STEP`."""
+    return -(-longest // WIDTH_STEP) * WIDTH_STEP
+
+
 def batches(lengths: Sequence[int], token_budget: int) -> Iterator[list[int]]:
-    """Indices of each batch, longest rows first, so that rows x longest row stays within the budget.
+    """Indices of each batch, longest rows first, so that rows x padded width stays within the budget.
 
     A row longer than the budget is a batch of its own. Longest first: memory is short at the start or never.
 
-    >>> list(batches([2, 9, 3, 4], token_budget=8))
+    >>> list(batches([5, 20, 9, 12], token_budget=32))
     [[1], [3, 2], [0]]
     """
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
     start = 0
     while start < len(order):
-        rows = max(1, token_budget // max(1, lengths[order[start]]))
+        rows = max(1, token_budget // padded_width(max(1, lengths[order[start]])))
         yield order[start : start + rows]
         start += rows
 
@@ -66,6 +80,7 @@ class PassageEncoder:
     def __init__(self, model: PreTrainedModel, pad: int, token_budget: int, precision: Precision = "full") -> None:
         self.backbone: torch.nn.Module = model.base_model
         self.device, self.dimension = model.device, int(model.config.hidden_size)
+        self.context = context_of(model)
         self.pad, self.token_budget, self.precision = pad, token_budget, precision
 
     def encode(self, rows: Sequence[Sequence[int]], progress: Callable[[int], object] | None = None) -> Tensor:
@@ -108,7 +123,8 @@ class PassageEncoder:
 
     @torch.inference_mode()
     def _forward(self, rows: list[Sequence[int]]) -> Tensor:
-        width = max(len(row) for row in rows)
+        longest = max(len(row) for row in rows)
+        width = max(longest, min(padded_width(longest), self.context))
         ids = torch.tensor([[*row, *[self.pad] * (width - len(row))] for row in rows])  # (B, T)
         last = torch.tensor([len(row) - 1 for row in rows])
         with autocast(self.precision, self.device):

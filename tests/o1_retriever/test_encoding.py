@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from o1_retriever import EncodingConfig, O1Embedder
-from o1_retriever.encoding import PassageEncoder, batches, fast_precision_available
+from o1_retriever.encoding import WIDTH_STEP, PassageEncoder, batches, fast_precision_available, padded_width
 from o1_retriever.errors import InvalidInputError, InvalidTypeError, OutOfMemoryError
 
 MakeEmbedder = Callable[..., O1Embedder]
@@ -19,8 +19,8 @@ TEXTS = ["short", "a text of middle length, say", "x", "the longest of the texts
 
 
 def test_batches_by_hand() -> None:
-    assert list(batches([2, 9, 3, 4], token_budget=8)) == [[1], [3, 2], [0]]
-    assert list(batches([3, 3, 3], token_budget=6)) == [[0, 1], [2]]
+    assert list(batches([5, 20, 9, 12], token_budget=32)) == [[1], [3, 2], [0]]
+    assert list(batches([9, 9, 9], token_budget=32)) == [[0, 1], [2]]
     assert list(batches([], token_budget=8)) == []
 
 
@@ -30,7 +30,7 @@ def test_batches_hold_every_row_once_within_the_budget(seed: int) -> None:
     lengths = [generator.randint(1, 40) for _ in range(200)]
     made = list(batches(lengths, token_budget=32))
     assert sorted(index for batch in made for index in batch) == list(range(200))
-    assert all(len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= 32 for batch in made)
+    assert all(len(batch) == 1 or len(batch) * padded_width(max(lengths[i] for i in batch)) <= 32 for batch in made)
     sorted_lengths = [lengths[i] for batch in made for i in batch]
     assert sorted_lengths == sorted(lengths, reverse=True)
 
@@ -95,6 +95,21 @@ class Shortage:
 @pytest.fixture
 def encoder(make_embedder: MakeEmbedder) -> PassageEncoder:
     return PassageEncoder(make_embedder().model, pad=0, token_budget=4096)
+
+
+def test_shapes_come_again(encoder: PassageEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels are kept per shape: 100 lengths must not make 100 widths, nor rows longer than the model's context."""
+    widths: set[int] = set()
+    forward = encoder.backbone.forward
+
+    def watch(*args: Any, **kwargs: Any) -> Any:
+        widths.add(kwargs["input_ids"].shape[1])
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(encoder.backbone, "forward", watch)
+    encoder.token_budget, encoder.context = 1, 93  # no multiple of the step
+    encoder.encode([[5] * length for length in range(1, 94)])
+    assert widths == {*range(WIDTH_STEP, 93, WIDTH_STEP), 93}
 
 
 ROWS = [[5, 6, 7], [8], [9, 10], [11, 12, 13, 14], [15]]
