@@ -14,7 +14,7 @@ unexport TOKENIZERS_PARALLELISM
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install install-dev demo test test-slow lint bench wheels clean
+.PHONY: help install install-dev demo test test-slow lint bench bench-training wheels clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -40,6 +40,9 @@ lint: $(VENV)/.dev-installed  ## ruff and mypy
 
 bench: $(VENV)/.dev-installed  ## the benchmarks
 	@$(PY) -m benchmarks
+
+bench-training: $(VENV)/.dev-installed  ## the benchmarks of training
+	@$(PY) -m benchmarks.training
 
 wheels: $(VENV)/.dev-installed  ## sdists and wheels of all distributions, in dist/
 	@for folder in $(DISTRIBUTIONS); do $(PY) -m build --no-isolation --outdir dist $$folder || exit 1; done

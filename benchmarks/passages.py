@@ -34,9 +34,12 @@ def run(embedder: O1Embedder, count: int, rounds: int) -> tuple[list[Ratio], flo
     def plain() -> np.ndarray:
         return np.asarray(reference.encode(passages, batch_size=32, show_progress_bar=False))
 
+    def ours(side: O1Embedder) -> np.ndarray:
+        return side.encode_document(passages, show_progress=False)
+
     ratios = [
-        alternate(f"{count} passages, {name}", plain, lambda e=side: e.encode_document(passages), rounds, target)
+        alternate(f"{count} passages, {name}", plain, lambda e=side: ours(e), rounds, target)
         for name, side, target in (("float32", embedder, 1.2), ("fast precision", fast, 2.0))
     ]
-    cosines = (embedder.encode_document(passages) * fast.encode_document(passages)).sum(axis=1)
+    cosines = (ours(embedder) * ours(fast)).sum(axis=1)
     return ratios, float(cosines.min())

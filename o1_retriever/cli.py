@@ -18,7 +18,9 @@ from jsonargparse import ArgumentParser, Namespace
 
 from o1_retriever.bundled import DEFAULT_MODEL
 from o1_retriever.errors import O1Error
+from o1_retriever.export import ExportCommand
 from o1_retriever.synthesis.command import SynthesizeCommand
+from o1_retriever.training.command import TrainCommand
 
 GROUP = "o1_retriever.commands"
 KNOWN_ELSEWHERE = {"index": "chroma-o1", "search": "chroma-o1"}
@@ -128,7 +130,13 @@ class MissingCommand:
 
 def commands() -> dict[str, Command]:
     """All verbs: ours, those of installed distributions, and stand-ins for known ones that are missing."""
-    found: dict[str, Command] = {"info": InfoCommand(), "think": ThinkCommand(), "synthesize": SynthesizeCommand()}
+    found: dict[str, Command] = {
+        "info": InfoCommand(),
+        "think": ThinkCommand(),
+        "synthesize": SynthesizeCommand(),
+        "train": TrainCommand(),
+        "export": ExportCommand(),
+    }
     found |= {entry.name: entry.load()() for entry in entry_points(group=GROUP)}
     return found | {verb: MissingCommand(verb, dist) for verb, dist in KNOWN_ELSEWHERE.items() if verb not in found}
 

@@ -1,0 +1,173 @@
+"""A step's loss and gradients against formulas written out, and the gradient cache against the plain step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from o1_retriever import O1Embedder
+from o1_retriever.training.batch import Assembler
+from o1_retriever.training.config import LossSettings
+from o1_retriever.training.examples import Example
+from o1_retriever.training.joint import install
+from o1_retriever.training.step import JointStep, NonFiniteLossError
+
+MakeEmbedder = Callable[..., O1Embedder]
+MakeExamples = Callable[..., list[Example]]
+Rows = Callable[[int], list[dict[str, Any]]]
+
+
+@pytest.fixture
+def step_of(assembler: Callable[..., Assembler]) -> Callable[..., JointStep]:
+    """`step_of(embedder, settings, chunk_size)` on the embedder's own model, which is taught joint batches."""
+
+    def make(embedder: O1Embedder, settings: LossSettings, chunk_size: int = 0) -> JointStep:
+        install(embedder.model)
+        assemble = assembler(
+            embedder,
+            multiple=8,
+            embeds=settings.embeds,
+            generates=settings.generates,
+            bare=settings.needs_bare_queries,
+        )
+        return JointStep(
+            embedder.model, settings, assemble, chunk_size, Tensor.backward, nullcontext, torch.device("cpu")
+        )
+
+    return make
+
+
+def gradients(embedder: O1Embedder) -> dict[str, Tensor]:
+    found = {n: p.grad.clone() for n, p in embedder.model.named_parameters() if p.grad is not None}
+    embedder.model.zero_grad(set_to_none=True)
+    return found
+
+
+def test_loss_by_hand(examples_of: MakeExamples, rows_of: Rows, make_embedder: MakeEmbedder, step_of: Any) -> None:
+    """0.8 * mean_i -log softmax_j(<q_i, p_j> / 0.02) + 0.2 * mean over labels of -log p, from inference's vectors."""
+    embedder, rows = make_embedder(), rows_of(3)
+    examples = examples_of(rows, embedder=embedder, group_size=2)
+    values = step_of(embedder, LossSettings()).run(examples, {})
+    queries = embedder.encode_query([r["query"] for r in rows], thoughts=[[r["thought"]] for r in rows])
+    texts = [embedder.checkpoint.tokenizer.decode(ids[:-1]) for e in examples for ids in e.passages]
+    scores = (queries @ embedder.encode_document(texts).T / 0.02).astype(float)
+    expected = sum(math.log(sum(math.exp(s - row[2 * i]) for s in row)) for i, row in enumerate(scores)) / 3
+    assert float(values["contrastive"]) == pytest.approx(expected, rel=1e-4)
+    lengths = sum(len(e.thought or []) + 1 for e in examples)
+    nll = 0.0
+    for example in examples:
+        ids = torch.tensor([embedder.prompts.close(example.prompt, example.thought)])
+        with torch.no_grad():
+            logp = embedder.model(input_ids=ids).logits[0].log_softmax(-1)
+        nll -= sum(float(logp[t, ids[0, t + 1]]) for t in range(len(example.prompt) - 1, ids.shape[1] - 2))
+    assert float(values["generation"]) == pytest.approx(nll / lengths, rel=1e-4)
+    assert float(values["loss"]) == pytest.approx(0.8 * expected + 0.2 * nll / lengths, rel=1e-4)
+
+
+FURTHER = {"no_thought_weight": 0.3, "matching_weight": 0.2, "distillation_weight": 0.1}
+
+
+@pytest.mark.parametrize("chunk_size", [1, 3, 4])
+@pytest.mark.parametrize("further", [{}, FURTHER, {"contrastive_weight": 1.0}, {"contrastive_weight": 0.0}])
+def test_cached_gradients_equal_plain_ones(
+    chunk_size: int,
+    further: dict[str, float],
+    examples_of: MakeExamples,
+    rows_of: Rows,
+    make_embedder: MakeEmbedder,
+    step_of: Any,
+) -> None:
+    embedder, rows = make_embedder(), rows_of(8)
+    for row in rows[::2]:
+        row |= {"pos_scores": [1.0], "neg_scores": [0.1, 0.2, 0.3]}
+    rows[1]["thought"], rows[3]["neg"] = "", rows[3]["neg"][:1]
+    settings = LossSettings(**further)
+    examples = examples_of(rows, embedder=embedder)
+    plain = step_of(embedder, settings).run(examples, {})
+    expected = gradients(embedder)
+    cached = step_of(embedder, settings, chunk_size).run(examples, {})
+    found = gradients(embedder)
+    assert found.keys() == expected.keys()
+    for name, gradient in expected.items():
+        scale = gradient.norm().clamp(min=1e-6)
+        assert (found[name] - gradient).norm() / scale < 1e-5, name
+    assert {n: float(v) for n, v in cached.items()} == pytest.approx({n: float(v) for n, v in plain.items()}, rel=1e-4)
+
+
+def test_dropout_is_replayed(
+    examples_of: MakeExamples, rows_of: Rows, make_embedder: MakeEmbedder, step_of: Any
+) -> None:
+    """With dropout the second pass must see the first's masks: the surrogate's value then equals <v, dL/dv>."""
+    embedder = make_embedder("gpt2")
+    for module in embedder.model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.3
+    embedder.model.train()
+    examples = examples_of(rows_of(4), embedder=embedder)
+    step = step_of(embedder, LossSettings(contrastive_weight=1.0), 2)
+    seen: list[Tensor] = []
+    forward = step._forward
+
+    def watch(batch: Any, with_nll: bool) -> dict[str, Tensor]:
+        result = forward(batch, with_nll)
+        seen.append(result["queries"].detach())
+        return result  # type: ignore[no-any-return]
+
+    step._forward = watch
+    torch.manual_seed(0)
+    step.run(examples, {})
+    after = torch.rand(1)
+    assert torch.equal(seen[0], seen[2]) and torch.equal(seen[1], seen[3])
+    assert not torch.equal(seen[0], seen[1])
+    torch.manual_seed(0)
+    step.run(examples, {})
+    assert torch.equal(torch.rand(1), after)
+
+
+def test_scale_and_masks(examples_of: MakeExamples, rows_of: Rows, make_embedder: MakeEmbedder, step_of: Any) -> None:
+    embedder = make_embedder()
+    examples = examples_of(rows_of(4), embedder=embedder)
+    step_of(embedder, LossSettings()).run(examples, {})
+    whole = gradients(embedder)
+    step_of(embedder, LossSettings()).run(examples, {}, scale=0.25)
+    for name, gradient in gradients(embedder).items():
+        torch.testing.assert_close(gradient * 4, whole[name], rtol=1e-3, atol=1e-6)
+
+
+def test_fillers_and_copies_are_no_negatives(
+    examples_of: MakeExamples, make_embedder: MakeEmbedder, step_of: Any
+) -> None:
+    """Two queries with the same positive and no negatives: nothing is left to contrast with, so the loss is 0."""
+    embedder = make_embedder()
+    rows = [{"query": q, "pos": ["the same"], "neg": [], "thought": "t"} for q in ("a", "b")]
+    values = step_of(embedder, LossSettings()).run(examples_of(rows, embedder=embedder), {})
+    assert float(values["contrastive"]) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_nothing_to_learn_still_steps(examples_of: MakeExamples, make_embedder: MakeEmbedder, step_of: Any) -> None:
+    """Generation alone, on a batch whose queries have no thoughts: zero gradients, not a crash."""
+    embedder = make_embedder()
+    rows = [{"query": "a", "pos": ["p"], "neg": [], "thought": ""}]
+    values = step_of(embedder, LossSettings(contrastive_weight=0.0)).run(examples_of(rows, embedder=embedder), {})
+    assert float(values["loss"]) == 0.0
+    assert all(float(g.abs().max()) == 0 for g in gradients(embedder).values())
+
+
+@pytest.mark.parametrize("chunk_size", [0, 1])
+def test_a_loss_that_is_not_finite_names_the_rows(
+    chunk_size: int, examples_of: MakeExamples, rows_of: Rows, make_embedder: MakeEmbedder, step_of: Any
+) -> None:
+    embedder, rows = make_embedder(), rows_of(3)
+    rows[1]["query"] = "ZZZ"
+    examples = examples_of(rows, embedder=embedder)
+    token = embedder.prompts.text_ids(["Z"], 1).ids[0][0]
+    with torch.no_grad():
+        embedder.model.get_input_embeddings().weight[token] = float("nan")
+    with pytest.raises(NonFiniteLossError, match=r"contrastive.*rows\.jsonl:2\. Look at these rows"):
+        step_of(embedder, LossSettings(), chunk_size).run(examples, {})
