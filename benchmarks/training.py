@@ -38,8 +38,8 @@ def autocast(shape: Shape) -> AbstractContextManager[object]:
     return torch.autocast("cpu", torch.bfloat16) if shape.dtype == torch.float32 else nullcontext()
 
 
-def assembler(embeds: bool = True) -> Assembler:
-    return Assembler(Template(), 8, embeds=embeds, generates=True, bare=False)  # type: ignore[arg-type]
+def assembler() -> Assembler:
+    return Assembler(Template(), 8, LossSettings())  # type: ignore[arg-type]
 
 
 def without_labels(batch: JointBatch) -> JointBatch:
@@ -51,7 +51,7 @@ def without_labels(batch: JointBatch) -> JointBatch:
 def query_side(shape: Shape, queries: int) -> tuple[Work, Work]:
     """(separate, shared) forward and backward of both losses over the query side, against fixed passage vectors."""
     model, size = model_of(shape), shape.config.hidden_size
-    batch = dataclasses.replace(assembler(False)(examples(queries, 1, 30000), {}), passages=None)
+    batch = dataclasses.replace(assembler()(examples(queries, 1, 30000), {}), passages=None)
     passages = torch.nn.functional.normalize(torch.randn(queries * 16, size), dim=-1)
     positives = torch.arange(queries) * 16
 

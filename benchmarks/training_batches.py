@@ -97,6 +97,7 @@ def examples(queries: int, group: int, vocabulary: int, seed: int = 0) -> list[E
             writes=True,
             own=False,
             target=None,
+            texts=[""] * group,
             passages=[[*tokens(*PASSAGE), EMB] for _ in range(group)],
             real=[True] * group,
             identities=[number * group + i for i in range(group)],

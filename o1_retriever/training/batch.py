@@ -5,6 +5,8 @@ Rows are padded on the right, as in `encoding.py`. Knows no model.
 
 from __future__ import annotations
 
+import dataclasses
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self
@@ -13,7 +15,9 @@ import torch
 from torch import Tensor
 
 from o1_retriever.prompts import PromptBuilder
+from o1_retriever.training.config import LossSettings
 from o1_retriever.training.examples import Example
+from o1_retriever.training.teacher import Teacher
 
 Thoughts = Mapping[int, list[int]]
 """Own thoughts: visit -> token ids without EOS."""
@@ -55,12 +59,16 @@ class GroupFacts(_OnDevice):
     Attributes:
         real: False for fillers.
         identities: equal numbers are equal texts.
-        scores: the teacher's; NaN rows have none.
+        scores: of the rows; NaN rows have none.
+        teacher_passages: (B * N, D) the teacher's vectors; None where no term needs them.
+        teacher_queries: (B, D) the teacher's vectors of the bare queries.
     """
 
     real: Tensor
     identities: Tensor
     scores: Tensor
+    teacher_passages: Tensor | None = None
+    teacher_queries: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,7 @@ class JointBatch(_OnDevice):
     Attributes:
         queries: B query sides, then the rows that are only written (targets of evidence rows).
         labels: thought tokens and EOS.
+        passage_labels: passage tokens that are learned too; None where none are.
         passages: B * N passages, query-major, the positive first; None where nothing embeds.
         bare: B queries without a thought; None where no term needs them.
         facts: of the groups.
@@ -78,6 +87,7 @@ class JointBatch(_OnDevice):
 
     queries: PaddedRows
     labels: Labels
+    passage_labels: Labels | None
     passages: PaddedRows | None
     bare: PaddedRows | None
     facts: GroupFacts
@@ -93,14 +103,14 @@ class Assembler:
     Args:
         prompts: builds the query side.
         multiple: widths are padded to a multiple of this.
-        embeds: passages are needed.
-        generates: labels are needed.
-        bare: bare queries are needed.
+        loss: which parts its terms need.
+        teacher: of its terms that need one.
     """
 
-    def __init__(self, prompts: PromptBuilder, multiple: int, embeds: bool, generates: bool, bare: bool) -> None:
-        self.prompts, self.multiple = prompts, multiple
-        self.embeds, self.generates, self.bare = embeds, generates, bare
+    def __init__(
+        self, prompts: PromptBuilder, multiple: int, loss: LossSettings, teacher: Teacher | None = None
+    ) -> None:
+        self.prompts, self.multiple, self.loss, self.teacher = prompts, multiple, loss, teacher
 
     def __call__(self, examples: Sequence[Example], own: Thoughts) -> JointBatch:
         """The batch of some examples, own thoughts in place of those that wait for one."""
@@ -110,7 +120,7 @@ class Assembler:
             thought, writes = self._thought(example, own)
             rows.append(self.prompts.close(example.prompt, thought))
             written.append((len(example.prompt), thought if writes and thought is not None else []))
-        if self.generates:
+        if self.loss.generates:
             for example in examples:
                 if example.target:
                     rows.append(self.prompts.close(example.prompt, example.target))
@@ -119,9 +129,12 @@ class Assembler:
         return JointBatch(
             queries=self.pad(rows),
             labels=self._labels(written),
-            passages=self.pad(passages) if self.embeds else None,
-            bare=self.pad([self.prompts.close(e.prompt, None) for e in examples]) if self.bare else None,
-            facts=_facts(examples),
+            passage_labels=self._passage_labels(examples) if self.loss.passage_generation_weight > 0 else None,
+            passages=self.pad(passages) if self.loss.embeds else None,
+            bare=self.pad([self.prompts.close(e.prompt, None) for e in examples])
+            if self.loss.needs_bare_queries
+            else None,
+            facts=self._facts(examples),
             where=[example.where for example in examples],
         )
 
@@ -138,11 +151,43 @@ class Assembler:
         positions: list[int] = []
         tokens: list[int] = []
         for row, (start, thought) in enumerate(written):
-            if thought and self.generates:
+            if thought and self.loss.generates:
                 rows += [row] * (len(thought) + 1)
                 positions += range(start - 1, start + len(thought))
                 tokens += [*thought, self.prompts.eos]
-        return Labels(*(torch.tensor(values, dtype=torch.long) for values in (rows, positions, tokens)))
+        return _labels(rows, positions, tokens)
+
+    def _passage_labels(self, examples: Sequence[Example]) -> Labels:
+        """A share of the tokens of the real passages, each predicted from the position before it; never `<emb>`."""
+        rows: list[int] = []
+        positions: list[int] = []
+        tokens: list[int] = []
+        row = 0
+        for example in examples:
+            rng = random.Random(f"passage tokens {example.visit}")
+            for ids, real in zip(example.passages, example.real, strict=True):
+                chosen = [t for t in range(len(ids) - 2) if rng.random() < self.loss.passage_generation_share]
+                if real:
+                    rows += [row] * len(chosen)
+                    positions += chosen
+                    tokens += [ids[t + 1] for t in chosen]
+                row += 1
+        return _labels(rows, positions, tokens)
+
+    def _facts(self, examples: Sequence[Example]) -> GroupFacts:
+        unknown = [float("nan")] * len(examples[0].passages)
+        facts = GroupFacts(
+            real=torch.tensor([example.real for example in examples]),
+            identities=torch.tensor([example.identities for example in examples]),
+            scores=torch.tensor([example.scores or unknown for example in examples]),
+        )
+        if self.teacher is None:
+            return facts
+        return dataclasses.replace(
+            facts,
+            teacher_passages=self.teacher.passages([text for example in examples for text in example.texts]),
+            teacher_queries=self.teacher.queries([example.query for example in examples]),
+        )
 
     def pad(self, rows: Sequence[Sequence[int]]) -> PaddedRows:
         """Rows on the right, to a multiple."""
@@ -151,11 +196,5 @@ class Assembler:
         return PaddedRows(ids, torch.tensor([len(row) - 1 for row in rows]))
 
 
-def _facts(examples: Sequence[Example]) -> GroupFacts:
-    size = len(examples[0].passages)
-    unknown = [float("nan")] * size
-    return GroupFacts(
-        real=torch.tensor([example.real for example in examples]),
-        identities=torch.tensor([example.identities for example in examples]),
-        scores=torch.tensor([example.scores or unknown for example in examples]),
-    )
+def _labels(rows: Sequence[int], positions: Sequence[int], tokens: Sequence[int]) -> Labels:
+    return Labels(*(torch.tensor(values, dtype=torch.long) for values in (rows, positions, tokens)))

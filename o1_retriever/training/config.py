@@ -31,6 +31,8 @@ class ModelSettings:
         lora_rank: r.
         lora_alpha: the adapter's output is scaled by alpha / r.
         lora_dropout: probability.
+        teacher: sentence-transformers model of the same dimension, for the teacher's terms of the loss; folder, hub id
+            or all-MiniLM-L6-v2, which comes with its package.
     """
 
     base: str = "Qwen/Qwen2.5-0.5B"
@@ -40,6 +42,7 @@ class ModelSettings:
     lora_rank: int = 32
     lora_alpha: int = 64
     lora_dropout: float = 0.0
+    teacher: str | None = None
 
     def __post_init__(self) -> None:
         _require_one_of("model.tuning", self.tuning, ("lora", "full"))
@@ -92,6 +95,17 @@ class DataSettings:
         require_int("data.pad_to_multiple", self.pad_to_multiple, 1)
 
 
+FURTHER = (
+    "no_thought_weight",
+    "matching_weight",
+    "teacher_passage_weight",
+    "teacher_query_weight",
+    "passage_generation_weight",
+    "distillation_weight",
+)
+"""Weights of the terms beyond the paper's two."""
+
+
 @dataclass(frozen=True)
 class LossSettings:
     """What is minimised: contrastive_weight * contrastive + (1 - contrastive_weight) * generation + further terms.
@@ -102,6 +116,10 @@ class LossSettings:
         cross_device: passages of the other processes are negatives too.
         no_thought_weight: contrastive loss of the bare query, so that `num_thoughts=0` stays good.
         matching_weight: pulls the bare query's vector to the thoughtful one's (distilled thinking).
+        teacher_passage_weight: pulls the passages' vectors to those of `model.teacher`.
+        teacher_query_weight: pulls the bare queries' vectors to those of `model.teacher`.
+        passage_generation_weight: next-token loss on passages, from which a model that cannot write yet learns to.
+        passage_generation_share: of the passages' tokens that it is computed at.
         distillation_weight: KL to the rows' teacher scores over each query's group.
         teacher_temperature: divides the teacher's scores.
         false_negative_margin: passages that score more than this above the positive are no negatives; None: all are.
@@ -112,6 +130,10 @@ class LossSettings:
     cross_device: bool = True
     no_thought_weight: float = 0.0
     matching_weight: float = 0.0
+    teacher_passage_weight: float = 0.0
+    teacher_query_weight: float = 0.0
+    passage_generation_weight: float = 0.0
+    passage_generation_share: float = 0.15
     distillation_weight: float = 0.0
     teacher_temperature: float = 1.0
     false_negative_margin: float | None = None
@@ -120,8 +142,9 @@ class LossSettings:
         require_float("loss.contrastive_weight", self.contrastive_weight, 0.0, 1.0)
         require_float("loss.temperature", self.temperature, 1e-4, 100.0)
         require_float("loss.teacher_temperature", self.teacher_temperature, 1e-4, 1e4)
-        for name in ("no_thought_weight", "matching_weight", "distillation_weight"):
+        for name in FURTHER:
             require_float(f"loss.{name}", getattr(self, name), 0.0, 1e4)
+        require_float("loss.passage_generation_share", self.passage_generation_share, 0.0, 1.0)
         if self.false_negative_margin is not None:
             require_float("loss.false_negative_margin", self.false_negative_margin, -2.0, 2.0)
 
@@ -131,11 +154,15 @@ class LossSettings:
 
     @property
     def embeds(self) -> bool:
-        return self.contrastive_weight > 0 or self.needs_bare_queries or self.distillation_weight > 0
+        return self.contrastive_weight > 0 or any(getattr(self, name) > 0 for name in FURTHER)
 
     @property
     def needs_bare_queries(self) -> bool:
-        return self.no_thought_weight > 0 or self.matching_weight > 0
+        return self.no_thought_weight > 0 or self.matching_weight > 0 or self.teacher_query_weight > 0
+
+    @property
+    def needs_teacher(self) -> bool:
+        return self.teacher_passage_weight > 0 or self.teacher_query_weight > 0
 
 
 @dataclass(frozen=True)
@@ -201,6 +228,8 @@ class RunSettings:
         chunk_size: queries computed at once; 0 the whole batch. Below `batch_size` gradients are cached
             (arXiv 2101.06983): equal gradients, memory bounded by the chunk.
         learning_rate: peak.
+        embedding_rate: of the embedding tables, times the learning rate.
+        head_rate: of the language-model head where it is no embedding table, times the learning rate.
         warmup: share of the steps.
         scheduler: of transformers: linear, cosine, constant_with_warmup, ...
         weight_decay: AdamW's.
@@ -223,6 +252,8 @@ class RunSettings:
     accumulate: int = 1
     chunk_size: int = 0
     learning_rate: float = 1e-4
+    embedding_rate: float = 1.0
+    head_rate: float = 1.0
     warmup: float = 0.1
     scheduler: str = "linear"
     weight_decay: float = 0.0
@@ -247,6 +278,8 @@ class RunSettings:
         for name in ("chunk_size", "seed"):
             require_int(f"run.{name}", getattr(self, name), 0)
         require_float("run.learning_rate", self.learning_rate, 0.0, 10.0)
+        require_float("run.embedding_rate", self.embedding_rate, 0.0, 1e3)
+        require_float("run.head_rate", self.head_rate, 0.0, 1e3)
         require_float("run.warmup", self.warmup, 0.0, 1.0)
         require_float("run.max_grad_norm", self.max_grad_norm, 0.0, 1e9)
         _require_one_of("run.precision", self.precision, ("float32", "bfloat16"))
@@ -269,3 +302,9 @@ class TrainConfig:
     own_thoughts: OwnThoughtSettings = field(default_factory=OwnThoughtSettings)
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     run: RunSettings = field(default_factory=RunSettings)
+
+    def __post_init__(self) -> None:
+        require(
+            not self.loss.needs_teacher or self.model.teacher is not None,
+            "loss.teacher_passage_weight and loss.teacher_query_weight need a model.teacher: name one.",
+        )

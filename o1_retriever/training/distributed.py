@@ -41,7 +41,8 @@ def gather_vectors(vectors: Vectors) -> Vectors:
 
 def gather_facts(facts: GroupFacts) -> GroupFacts:
     """Those of all processes."""
-    return GroupFacts(gather(facts.real), gather(facts.identities), gather(facts.scores))
+    found = (facts.real, facts.identities, facts.scores, facts.teacher_passages, facts.teacher_queries)
+    return GroupFacts(*(None if tensor is None else gather(tensor) for tensor in found))  # type: ignore[arg-type]
 
 
 def total(number: int, device: torch.device) -> int:

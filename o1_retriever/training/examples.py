@@ -42,7 +42,8 @@ class Example:
         writes: the thought is learned (behaviour cloning), not only read.
         own: the thought is to be replaced by one that the model samples, once there is one; that one is only read.
         target: of an evidence row: what is written instead of its thought; None elsewhere.
-        passages: N rows, the positive first; shorter groups are filled with repetitions of the positive.
+        texts: N passages, the positive first; for a teacher.
+        passages: the same as token ids; shorter groups are filled with repetitions of the positive.
         real: N flags; False marks such a filler, which takes no part in any loss.
         identities: N hashes of the texts: copies of a positive are no negatives.
         scores: N teacher scores; None where the row has none.
@@ -56,6 +57,7 @@ class Example:
     writes: bool
     own: bool
     target: list[int] | None
+    texts: list[str]
     passages: list[list[int]]
     real: list[bool]
     identities: list[int]
@@ -105,6 +107,7 @@ class Examples(Dataset[Example]):
             writes=writes,
             own=own,
             target=None if target is None else self._ids(target),
+            texts=texts,
             passages=self.prompts.passages(texts, limits.max_passage_tokens).ids,
             real=real,
             identities=[_identity(text) for text in texts],

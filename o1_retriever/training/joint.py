@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from o1_retriever.errors import CheckpointError
 from o1_retriever.pooling import last_token
-from o1_retriever.training.batch import JointBatch, PaddedRows
+from o1_retriever.training.batch import JointBatch, Labels, PaddedRows
 from o1_retriever.training.losses import thought_nll
 
 
@@ -86,18 +86,26 @@ def joint_forward(model: PreTrainedModel, batch: JointBatch, with_nll: bool = Tr
 
     Returns:
         "queries" (B, D), "passages" (B * N, D) and "bare" (B, D) unit vectors, float32, as far as the batch has them;
-        "nll" (L,) of each label, where there are any.
+        "nll" (L,) of each label and "passage_nll" of each passage label, where there are any.
     """
     hidden = _hidden(model, batch.queries)
     size = len(batch)
     result = {"queries": last_token(hidden[:size], batch.queries.last[:size])}
     if with_nll and len(batch.labels.tokens):
-        chosen = hidden[batch.labels.rows, batch.labels.positions]  # (L, D)
-        result["nll"] = thought_nll(vocabulary_logits(model, chosen), batch.labels.tokens)
-    for name, rows in (("passages", batch.passages), ("bare", batch.bare)):
-        if rows is not None:
-            result[name] = last_token(_hidden(model, rows), rows.last)
+        result["nll"] = _nll(model, hidden, batch.labels)
+    if batch.passages is not None:
+        hidden = _hidden(model, batch.passages)
+        result["passages"] = last_token(hidden, batch.passages.last)
+        if with_nll and batch.passage_labels is not None and len(batch.passage_labels.tokens):
+            result["passage_nll"] = _nll(model, hidden, batch.passage_labels)
+    if batch.bare is not None:
+        result["bare"] = last_token(_hidden(model, batch.bare), batch.bare.last)
     return result
+
+
+def _nll(model: PreTrainedModel, hidden: Tensor, labels: Labels) -> Tensor:
+    """(L,) negative log-likelihoods; logits only where there are labels."""
+    return thought_nll(vocabulary_logits(model, hidden[labels.rows, labels.positions]), labels.tokens)
 
 
 def _hidden(model: PreTrainedModel, rows: PaddedRows) -> Tensor:

@@ -1,7 +1,7 @@
-"""What a step minimises, from vectors and facts: the embedding terms, weighted. Knows no model and no generation.
+"""What a step minimises, from vectors and facts: the embedding terms, and the weights of all. Knows no model.
 
-total = w * contrastive + no_thought_weight * ... + matching_weight * ... + distillation_weight * ...
-(the generation term, (1 - w) * thought_nll, is added where the logits are).
+total = w * contrastive + no_thought_weight * no_thought + matching_weight * matching + ...
+(the generation terms are added where the logits are).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def embedding_terms(vectors: Vectors, facts: GroupFacts, settings: LossSettings)
         settings: weights, temperature, masking.
 
     Returns:
-        scalars under "contrastive", "no_thought", "matching", "distillation".
+        scalars under "contrastive", "no_thought", "matching", "teacher_passage", "teacher_query", "distillation".
     """
     terms: dict[str, Tensor] = {}
     if vectors.passages is None:
@@ -35,6 +35,11 @@ def embedding_terms(vectors: Vectors, facts: GroupFacts, settings: LossSettings)
         terms["no_thought"] = _contrastive(vectors.bare, vectors.passages, facts, settings)
     if settings.matching_weight > 0 and vectors.bare is not None:
         terms["matching"] = losses.vector_distillation(vectors.bare, vectors.queries).mean()
+    if settings.teacher_passage_weight > 0 and facts.teacher_passages is not None:
+        far = losses.vector_distillation(vectors.passages, facts.teacher_passages)
+        terms["teacher_passage"] = far[facts.real.reshape(-1)].mean()
+    if settings.teacher_query_weight > 0 and facts.teacher_queries is not None and vectors.bare is not None:
+        terms["teacher_query"] = losses.vector_distillation(vectors.bare, facts.teacher_queries).mean()
     if settings.distillation_weight > 0:
         terms["distillation"] = _distillation(vectors.queries, vectors.passages, facts, settings)
     return terms
@@ -44,8 +49,12 @@ def weighted(terms: dict[str, Tensor], settings: LossSettings) -> Tensor:
     """The sum of the terms, each times its weight."""
     weights = {
         "contrastive": settings.contrastive_weight,
+        "generation": 1 - settings.contrastive_weight,
+        "passage_generation": settings.passage_generation_weight,
         "no_thought": settings.no_thought_weight,
         "matching": settings.matching_weight,
+        "teacher_passage": settings.teacher_passage_weight,
+        "teacher_query": settings.teacher_query_weight,
         "distillation": settings.distillation_weight,
     }
     return torch.stack([weights[name] * term for name, term in terms.items()]).sum()

@@ -28,6 +28,7 @@ from o1_retriever.training.rows import load_rows
 from o1_retriever.training.run_folder import RunFolder, describe
 from o1_retriever.training.schedule import Schedule
 from o1_retriever.training.sharding import sharding_file
+from o1_retriever.training.teacher import Teacher
 from o1_retriever.training.trainable import load_base, make_trainable
 from o1_retriever.training.trainer import JointTrainer
 
@@ -69,11 +70,23 @@ def train(config: TrainConfig) -> Path:
         config.run.seed,
     )
     trainer = JointTrainer(
-        make_trainable(checkpoint, config.model), arguments, config, examples, checkpoint, evaluation
+        make_trainable(checkpoint, config.model),
+        arguments,
+        config,
+        examples,
+        checkpoint,
+        evaluation,
+        _teacher(config, arguments.device, int(checkpoint.model.config.hidden_size)),
     )
     trainer.resume(folder.last_checkpoint())
     _finish(folder, trainer, rows.digests, steps, batch * config.run.accumulate)
     return folder.path
+
+
+def _teacher(config: TrainConfig, device: torch.device, dimension: int) -> Teacher | None:
+    if config.model.teacher is None or not config.loss.needs_teacher:
+        return None
+    return Teacher(config.model.teacher, device, config.run.precision, dimension)
 
 
 def _shares(given: dict[str, float], sources: Sequence[str]) -> tuple[float, ...]:

@@ -6,6 +6,7 @@ processes, since what wraps the model averages.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
@@ -57,8 +58,8 @@ class JointStep:
         """Leaves gradients times `scale` in the parameters.
 
         Returns:
-            the values of the terms and their weighted sum "loss"; "generation" is this process's share, times the
-            number of processes.
+            the values of the terms and their weighted sum "loss"; those of generation are this process's share, times
+            the number of processes.
 
         Raises:
             NonFiniteLossError: a term is NaN or infinite; the message names rows.
@@ -66,11 +67,10 @@ class JointStep:
         size = self.chunk_size or len(examples)
         chunks = [self.assemble(examples[i : i + size], own).to(self.device) for i in range(0, len(examples), size)]
         self.values, self._scale, self._broken = {}, scale, torch.zeros(len(examples), dtype=torch.bool)
-        self._facts = GroupFacts(*(torch.cat(parts) for parts in zip(*map(_facts, chunks), strict=True)))
-        count = sum(len(chunk.labels.tokens) for chunk in chunks)
-        self._labels = distributed.total(count, self.device) if self.settings.generates else 0
-        if self._labels:  # also where this process has none: the processes exchange the same terms
-            self.values["generation"] = torch.zeros((), device=self.device)
+        self._facts = joined([chunk.facts for chunk in chunks])
+        self._counts = self._count(chunks)
+        # also where this process has no labels: the processes exchange the same terms
+        self.values |= {name: torch.zeros((), device=self.device) for name, count in self._counts.items() if count}
         if len(chunks) == 1:
             self._plain(chunks[0])
         else:
@@ -80,6 +80,17 @@ class JointStep:
         self._check([example.where for example in examples])
         self.values["loss"] = self._total()
         return self.values
+
+    def _count(self, chunks: Sequence[JointBatch]) -> dict[str, int]:
+        """Labels of each generation term in all processes."""
+        thoughts = sum(len(chunk.labels.tokens) for chunk in chunks)
+        passages = sum(len(chunk.passage_labels.tokens) for chunk in chunks if chunk.passage_labels is not None)
+        counts = {}
+        if self.settings.generates:
+            counts["generation"] = distributed.total(thoughts, self.device)
+        if self.settings.passage_generation_weight > 0:
+            counts["passage_generation"] = distributed.total(passages, self.device)
+        return counts
 
     def _plain(self, batch: JointBatch) -> None:
         result = self._forward(batch, True)
@@ -104,18 +115,16 @@ class JointStep:
         return weighted(terms, self.settings) * (self._scale * processes)
 
     def _generation(self, result: dict[str, Tensor]) -> Tensor | None:
-        """This chunk's share of the mean over all labels of all processes, weighted."""
-        if "nll" not in result:
-            return None
-        share = result["nll"].sum() * (distributed.world() / self._labels)
-        self.values["generation"] = self.values["generation"] + share.detach()
-        return share * ((1 - self.settings.contrastive_weight) * self._scale)
+        """This chunk's share of the means over all labels of all processes, weighted."""
+        parts: dict[str, Tensor] = {}
+        for name, found in (("generation", "nll"), ("passage_generation", "passage_nll")):
+            if found in result:
+                parts[name] = result[found].sum() * (distributed.world() / self._counts[name])
+                self.values[name] = self.values[name] + parts[name].detach()
+        return weighted(parts, self.settings) * self._scale if parts else None
 
     def _total(self) -> Tensor:
-        terms = {name: value for name, value in self.values.items() if name != "generation"}
-        total = weighted(terms, self.settings) if terms else torch.zeros((), device=self.device)
-        generation = self.values.get("generation")
-        return total if generation is None else total + (1 - self.settings.contrastive_weight) * generation
+        return weighted(self.values, self.settings) if self.values else torch.zeros((), device=self.device)
 
     def _check(self, where: Sequence[str]) -> None:
         bad = [name for name, value in self.values.items() if not torch.isfinite(value)]
@@ -127,8 +136,10 @@ class JointStep:
             )
 
 
-def _facts(batch: JointBatch) -> tuple[Tensor, Tensor, Tensor]:
-    return batch.facts.real, batch.facts.identities, batch.facts.scores
+def joined(facts: Sequence[GroupFacts]) -> GroupFacts:
+    """The facts of several chunks as those of one batch."""
+    columns = ([getattr(part, field.name) for part in facts] for field in dataclasses.fields(GroupFacts))
+    return GroupFacts(*(None if column[0] is None else torch.cat(column) for column in columns))  # type: ignore[arg-type]
 
 
 def _broken(vectors: Vectors) -> Tensor:

@@ -26,7 +26,9 @@ from o1_retriever.training.evaluation import EvaluationData, evaluate
 from o1_retriever.training.examples import Example, Examples
 from o1_retriever.training.joint import causal_model
 from o1_retriever.training.own_thoughts import OwnThoughts
+from o1_retriever.training.rates import set_rates
 from o1_retriever.training.step import JointStep
+from o1_retriever.training.teacher import Teacher
 
 OWN_THOUGHTS = "own_thoughts_{rank}.json"
 
@@ -41,6 +43,7 @@ class JointTrainer(Trainer):
         examples: all visits of the run, in order.
         checkpoint: tokenizer and serving settings that are saved beside the weights.
         evaluation: what picks the best checkpoint; None keeps the last.
+        teacher: of the loss's terms that need one.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class JointTrainer(Trainer):
         examples: Examples,
         checkpoint: Checkpoint,
         evaluation: EvaluationData | None = None,
+        teacher: Teacher | None = None,
     ) -> None:
         super().__init__(
             model=model,
@@ -60,7 +64,7 @@ class JointTrainer(Trainer):
             eval_dataset=evaluation,
         )
         self.config, self.examples, self.checkpoint, self.evaluation = config, examples, checkpoint, evaluation
-        self.causal = causal_model(model)
+        self.causal, self.teacher = causal_model(model), teacher
         self.own = OwnThoughts(self.causal, examples, config.own_thoughts)
         self._step = self._make_step()
         self._sums: dict[str, Tensor] = {}
@@ -71,14 +75,20 @@ class JointTrainer(Trainer):
         return JointStep(
             self.model_wrapped,
             loss,
-            Assembler(
-                self.examples.prompts, config.data.pad_to_multiple, loss.embeds, loss.generates, loss.needs_bare_queries
-            ),
+            Assembler(self.examples.prompts, config.data.pad_to_multiple, loss, self.teacher),
             config.run.chunk_size,
             self.accelerator.backward,
             lambda: self.accelerator.no_sync(self.model_wrapped),
             self.args.device,
         )
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """transformers', with rates by role where the settings have any."""
+        fresh, run = self.optimizer is None, self.config.run
+        optimizer = super().create_optimizer(model)
+        if fresh and (run.embedding_rate, run.head_rate) != (1.0, 1.0):
+            set_rates(optimizer, self.causal, run.embedding_rate, run.head_rate)
+        return optimizer
 
     def training_step(
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None

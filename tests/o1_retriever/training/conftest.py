@@ -77,10 +77,10 @@ def examples_of(write_rows: Callable[..., str], tiny: O1Embedder) -> Callable[..
 
 @pytest.fixture
 def assembler() -> Callable[..., Assembler]:
-    """`assembler(embedder, multiple=1, embeds=True, generates=True, bare=False)`."""
+    """`assembler(embedder, multiple=1, teacher=None, contrastive_weight=...)`: any field of `LossSettings`."""
 
-    def make(embedder: O1Embedder, multiple: int = 1, **needs: bool) -> Assembler:
-        return Assembler(embedder.prompts, multiple, **{"embeds": True, "generates": True, "bare": False, **needs})
+    def make(embedder: O1Embedder, multiple: int = 1, teacher: Any = None, **loss: float) -> Assembler:
+        return Assembler(embedder.prompts, multiple, LossSettings(**loss), teacher)
 
     return make
 

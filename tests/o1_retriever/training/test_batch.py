@@ -56,7 +56,7 @@ def test_evidence_is_read_its_target_written(
     assert len(batch) == 2 and len(batch.queries.ids) == 3
     assert batch.labels.rows.tolist() == [1, 1, 2, 2, 2]
     assert tiny.prompts.thought_text(batch.labels.tokens.tolist()[2:4]) == "st"
-    without = assembler(tiny, generates=False)(examples_of([row]), {})
+    without = assembler(tiny, contrastive_weight=1.0)(examples_of([row]), {})
     assert len(without.queries.ids) == 1 and len(without.labels.tokens) == 0
 
 
@@ -64,9 +64,9 @@ def test_parts_that_nothing_needs_are_left_out(
     examples_of: MakeExamples, assembler: MakeAssembler, tiny: O1Embedder
 ) -> None:
     examples = examples_of([{"query": "q", "thought": "t", **BASE}])
-    writing = assembler(tiny, embeds=False)(examples, {})
+    writing = assembler(tiny, contrastive_weight=0.0)(examples, {})
     assert writing.passages is None and writing.bare is None and len(writing.labels.tokens) == 2
-    bare = assembler(tiny, bare=True)(examples, {}).bare
+    bare = assembler(tiny, no_thought_weight=1.0)(examples, {}).bare
     assert bare is not None and bare.ids[0].tolist() == [*examples[0].prompt, tiny.prompts.emb]
 
 

@@ -29,7 +29,7 @@ def made(
     rows_of: Callable[[int], list[dict[str, Any]]],
 ) -> tuple[O1Embedder, list[dict[str, Any]], JointBatch]:
     embedder, rows = make_embedder(family), rows_of(3)
-    batch = assembler(embedder, multiple=8, bare=True)(examples_of(rows, embedder=embedder), {})
+    batch = assembler(embedder, multiple=8, no_thought_weight=1.0)(examples_of(rows, embedder=embedder), {})
     return embedder, rows, batch
 
 

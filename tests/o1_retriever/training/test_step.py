@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -27,15 +28,9 @@ Rows = Callable[[int], list[dict[str, Any]]]
 def step_of(assembler: Callable[..., Assembler]) -> Callable[..., JointStep]:
     """`step_of(embedder, settings, chunk_size)` on the embedder's own model, which is taught joint batches."""
 
-    def make(embedder: O1Embedder, settings: LossSettings, chunk_size: int = 0) -> JointStep:
+    def make(embedder: O1Embedder, settings: LossSettings, chunk_size: int = 0, teacher: Any = None) -> JointStep:
         install(embedder.model)
-        assemble = assembler(
-            embedder,
-            multiple=8,
-            embeds=settings.embeds,
-            generates=settings.generates,
-            bare=settings.needs_bare_queries,
-        )
+        assemble = assembler(embedder, multiple=8, teacher=teacher, **dataclasses.asdict(settings))
         return JointStep(
             embedder.model, settings, assemble, chunk_size, Tensor.backward, nullcontext, torch.device("cpu")
         )
@@ -171,3 +166,57 @@ def test_a_loss_that_is_not_finite_names_the_rows(
         embedder.model.get_input_embeddings().weight[token] = float("nan")
     with pytest.raises(NonFiniteLossError, match=r"contrastive.*rows\.jsonl:2\. Look at these rows"):
         step_of(embedder, LossSettings(), chunk_size).run(examples, {})
+
+
+class FixedTeacher:
+    """Vectors that depend on the text's length alone."""
+
+    def passages(self, texts: list[str]) -> Tensor:
+        return torch.stack([torch.eye(32)[len(text) % 32] for text in texts])
+
+    queries = passages
+
+
+def test_teacher_and_passage_terms_by_hand(
+    examples_of: MakeExamples, rows_of: Rows, make_embedder: MakeEmbedder, step_of: Any
+) -> None:
+    """1 - cosine to the teacher over real passages and bare queries; -log p of the passages' own tokens."""
+    embedder, rows = make_embedder(), rows_of(2)
+    rows[0]["neg"] = rows[0]["neg"][:1]  # two fillers, which take no part
+    settings = LossSettings(
+        teacher_passage_weight=2.0,
+        teacher_query_weight=3.0,
+        passage_generation_weight=5.0,
+        passage_generation_share=1.0,
+    )
+    examples, teacher = examples_of(rows, embedder=embedder), FixedTeacher()
+    values = step_of(embedder, settings, teacher=teacher).run(examples, {})
+    real = [text for e in examples for text, there in zip(e.texts, e.real, strict=True) if there]
+    targets = teacher.passages(real).numpy()
+    far = 1 - (embedder.encode_document(real) * targets).sum(axis=1)
+    assert len(real) == 6 and float(values["teacher_passage"]) == pytest.approx(float(far.mean()), abs=1e-5)
+    queries = [row["query"] for row in rows]
+    far = 1 - (embedder.encode_query(queries, 0) * teacher.queries(queries).numpy()).sum(axis=1)
+    assert float(values["teacher_query"]) == pytest.approx(float(far.mean()), abs=1e-5)
+    nll: list[float] = []
+    for ids in embedder.prompts.passages(real, 99).ids:
+        with torch.no_grad():
+            logp = embedder.model(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
+        nll += [-float(logp[t, ids[t + 1]]) for t in range(len(ids) - 2)]
+    assert float(values["passage_generation"]) == pytest.approx(sum(nll) / len(nll), rel=1e-4)
+    weights = {"contrastive": 0.8, "generation": 0.2, "teacher_passage": 2.0, "teacher_query": 3.0}
+    weights["passage_generation"] = 5.0
+    assert float(values["loss"]) == pytest.approx(sum(w * float(values[n]) for n, w in weights.items()), rel=1e-5)
+
+
+def test_teacher_and_passage_terms_cached(
+    examples_of: MakeExamples, rows_of: Rows, make_embedder: MakeEmbedder, step_of: Any
+) -> None:
+    embedder = make_embedder()
+    examples = examples_of(rows_of(5), embedder=embedder)
+    settings = LossSettings(teacher_passage_weight=2.0, teacher_query_weight=3.0, passage_generation_weight=1.0)
+    step_of(embedder, settings, teacher=FixedTeacher()).run(examples, {})
+    expected = gradients(embedder)
+    step_of(embedder, settings, 2, teacher=FixedTeacher()).run(examples, {})
+    for name, gradient in gradients(embedder).items():
+        assert (gradient - expected[name]).norm() <= 1e-5 * expected[name].norm().clamp(min=1e-6), name
