@@ -106,9 +106,16 @@ def step(shape: Shape, queries: int, chunk: int) -> Work:
     made = examples(queries, 2, 30000)
     joint = JointStep(model, LossSettings(), assembler(), chunk, Tensor.backward, nullcontext, CPU)
 
+    forward = model.forward
+
+    def under_autocast(*args: Any, **kwargs: Any) -> Any:
+        with autocast(shape):  # per forward pass, as accelerate does
+            return forward(*args, **kwargs)
+
+    model.forward = under_autocast
+
     def run() -> None:
-        with autocast(shape):
-            joint.run(made, {})
+        joint.run(made, {})
         model.zero_grad(set_to_none=True)
 
     return run

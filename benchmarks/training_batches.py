@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, BertConfig, PreTrainedConfig, Qwen2Config
 
-from o1_retriever.training.examples import Example
+from o1_retriever.training.examples import KNOWN, Example
 from o1_retriever.training.joint import install
 
 EOS, EMB, PAD = 2, 3, 0
@@ -94,6 +94,7 @@ def examples(queries: int, group: int, vocabulary: int, seed: int = 0) -> list[E
             query="",
             prompt=tokens(*QUERY),
             thought=tokens(*THOUGHT),
+            cut=False,
             writes=True,
             own=False,
             target=None,
@@ -101,6 +102,7 @@ def examples(queries: int, group: int, vocabulary: int, seed: int = 0) -> list[E
             passages=[[*tokens(*PASSAGE), EMB] for _ in range(group)],
             real=[True] * group,
             identities=[number * group + i for i in range(group)],
+            known=[number * group] * KNOWN,
             scores=None,
         )
         for number in range(queries)

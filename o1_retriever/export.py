@@ -92,8 +92,8 @@ def export(source: str | os.PathLike[str], output: str | os.PathLike[str], dtype
     if dtype not in (*DTYPES, AUTO):
         raise CheckpointError(f"Unknown dtype {dtype!r}: use one of {', '.join((*DTYPES, AUTO))}.")
     _refuse_taken(Path(output))
-    # float32 from the start, so that an adapter is merged without rounding; else as stored, which needs least memory
-    checkpoint = load_checkpoint(source, device="cpu", dtype=dtype if dtype == "float32" else AUTO)
+    # "auto" merges an adapter in its base's dtype; a named dtype merges in float32 and rounds once, visibly
+    checkpoint = load_checkpoint(source, device="cpu", dtype=AUTO if dtype == AUTO else "float32")
     rounded = dtype != AUTO and _convert(checkpoint, dtype)
     exported = _describe(save_checkpoint(checkpoint, output), checkpoint, rounded)
     _warn_of_change(exported, checkpoint.source)

@@ -59,6 +59,7 @@ class GroupFacts(_OnDevice):
     Attributes:
         real: False for fillers.
         identities: equal numbers are equal texts.
+        known: (B, KNOWN) identities of the query's positives: no negatives of it, wherever they come from.
         scores: of the rows; NaN rows have none.
         teacher_passages: (B * N, D) the teacher's vectors; None where no term needs them.
         teacher_queries: (B, D) the teacher's vectors of the bare queries.
@@ -66,6 +67,7 @@ class GroupFacts(_OnDevice):
 
     real: Tensor
     identities: Tensor
+    known: Tensor
     scores: Tensor
     teacher_passages: Tensor | None = None
     teacher_queries: Tensor | None = None
@@ -105,12 +107,19 @@ class Assembler:
         multiple: widths are padded to a multiple of this.
         loss: which parts its terms need.
         teacher: of its terms that need one.
+        context: positions the model has.
     """
 
     def __init__(
-        self, prompts: PromptBuilder, multiple: int, loss: LossSettings, teacher: Teacher | None = None
+        self,
+        prompts: PromptBuilder,
+        multiple: int,
+        loss: LossSettings,
+        teacher: Teacher | None = None,
+        context: int = 1 << 30,
     ) -> None:
         self.prompts, self.multiple, self.loss, self.teacher = prompts, multiple, loss, teacher
+        self.context = context
 
     def __call__(self, examples: Sequence[Example], own: Thoughts) -> JointBatch:
         """The batch of some examples, own thoughts in place of those that wait for one."""
@@ -119,12 +128,12 @@ class Assembler:
         for example in examples:
             thought, writes = self._thought(example, own)
             rows.append(self.prompts.close(example.prompt, thought))
-            written.append((len(example.prompt), thought if writes and thought is not None else []))
+            written.append((len(example.prompt), self._learned(example, thought) if writes else []))
         if self.loss.generates:
             for example in examples:
                 if example.target:
                     rows.append(self.prompts.close(example.prompt, example.target))
-                    written.append((len(example.prompt), example.target))
+                    written.append((len(example.prompt), [*example.target, self.prompts.eos]))
         passages = [row for example in examples for row in example.passages]
         return JointBatch(
             queries=self.pad(rows),
@@ -145,16 +154,22 @@ class Assembler:
             return own[example.visit], False
         return example.thought, example.writes
 
+    def _learned(self, example: Example, thought: list[int] | None) -> list[int]:
+        """The thought and EOS; without EOS where the thought was cut, or the model would learn to stop there."""
+        if not thought:
+            return []
+        return thought if example.cut else [*thought, self.prompts.eos]
+
     def _labels(self, written: Sequence[tuple[int, list[int]]]) -> Labels:
-        """The thought's tokens and EOS, each predicted from the position before it."""
+        """What is learned of each row, each token predicted from the position before it."""
         rows: list[int] = []
         positions: list[int] = []
         tokens: list[int] = []
-        for row, (start, thought) in enumerate(written):
-            if thought and self.loss.generates:
-                rows += [row] * (len(thought) + 1)
-                positions += range(start - 1, start + len(thought))
-                tokens += [*thought, self.prompts.eos]
+        for row, (start, learned) in enumerate(written):
+            if self.loss.generates:
+                rows += [row] * len(learned)
+                positions += range(start - 1, start - 1 + len(learned))
+                tokens += learned
         return _labels(rows, positions, tokens)
 
     def _passage_labels(self, examples: Sequence[Example]) -> Labels:
@@ -179,6 +194,7 @@ class Assembler:
         facts = GroupFacts(
             real=torch.tensor([example.real for example in examples]),
             identities=torch.tensor([example.identities for example in examples]),
+            known=torch.tensor([example.known for example in examples]),
             scores=torch.tensor([example.scores or unknown for example in examples]),
         )
         if self.teacher is None:
@@ -191,7 +207,8 @@ class Assembler:
 
     def pad(self, rows: Sequence[Sequence[int]]) -> PaddedRows:
         """Rows on the right, to a multiple."""
-        width = -(-max(len(row) for row in rows) // self.multiple) * self.multiple
+        longest = max(len(row) for row in rows)
+        width = max(longest, min(-(-longest // self.multiple) * self.multiple, self.context))
         ids = torch.tensor([[*row, *[self.prompts.pad] * (width - len(row))] for row in rows])
         return PaddedRows(ids, torch.tensor([len(row) - 1 for row in rows]))
 

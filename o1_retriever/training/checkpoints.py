@@ -33,12 +33,26 @@ def mark_complete(checkpoint: Path, keep: int) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def remove_incomplete(folder: Path) -> None:
-    """Deletes what a killed process was writing."""
+def tidy(folder: Path) -> None:
+    """Deletes what a killed process was writing, and puts back what it was replacing."""
     for path in folder.glob("checkpoint-*"):
         if not (path / MARK).exists():
             shutil.rmtree(path, ignore_errors=True)
-    shutil.rmtree(folder / f"{BEST}.partial", ignore_errors=True)
+    old, best = folder / f"{BEST}.old", folder / BEST
+    if old.is_dir() and not best.is_dir():
+        old.rename(best)
+    for path in (old, folder / f"{BEST}.partial"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def replace_best(partial: Path) -> None:
+    """Puts a whole `best.partial` in the place of `best`; at no moment is there neither, nor half of one."""
+    best = partial.with_name(BEST)
+    old = partial.with_name(f"{BEST}.old")
+    if best.is_dir():
+        best.rename(old)
+    partial.rename(best)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 @contextmanager
@@ -50,7 +64,7 @@ def saving(target: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, SafetensorError, RuntimeError) as error:
+    except (OSError, StorageError, SafetensorError, RuntimeError) as error:
         # torch.save reports a full disk as a RuntimeError of its writer
         if isinstance(error, RuntimeError) and not _of_torch_writer(error):
             raise

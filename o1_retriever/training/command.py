@@ -13,9 +13,9 @@ from o1_retriever.training.config import (
     LossSettings,
     ModelSettings,
     OwnThoughtSettings,
-    RunSettings,
     TrainConfig,
 )
+from o1_retriever.training.run_settings import RunSettings
 
 SECTIONS: dict[str, Any] = {
     "model": ModelSettings,

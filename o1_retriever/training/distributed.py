@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 from torch import Tensor, distributed
 
@@ -41,7 +43,7 @@ def gather_vectors(vectors: Vectors) -> Vectors:
 
 def gather_facts(facts: GroupFacts) -> GroupFacts:
     """Those of all processes."""
-    found = (facts.real, facts.identities, facts.scores, facts.teacher_passages, facts.teacher_queries)
+    found = [getattr(facts, field.name) for field in dataclasses.fields(GroupFacts)]
     return GroupFacts(*(None if tensor is None else gather(tensor) for tensor in found))  # type: ignore[arg-type]
 
 

@@ -18,6 +18,9 @@ from o1_retriever.training.config import DataSettings, OwnThoughtSettings
 from o1_retriever.training.row import TrainingRow
 from o1_retriever.training.schedule import Schedule
 
+KNOWN = 16
+"""Positives of a row that are kept out of the negatives."""
+
 
 class Rows(Protocol):
     """Rows by index; they may stay on disk."""
@@ -39,13 +42,15 @@ class Example:
         query: its text, for sampling own thoughts.
         prompt: `<query>{q}</query><thought>`.
         thought: token ids without EOS; None: the query alone.
+        cut: the thought was longer than the limit: its end is not learned as one.
         writes: the thought is learned (behaviour cloning), not only read.
         own: the thought is to be replaced by one that the model samples, once there is one; that one is only read.
         target: of an evidence row: what is written instead of its thought; None elsewhere.
         texts: N passages, the positive first; for a teacher.
         passages: the same as token ids; shorter groups are filled with repetitions of the positive.
         real: N flags; False marks such a filler, which takes no part in any loss.
-        identities: N hashes of the texts: copies of a positive are no negatives.
+        identities: N hashes of the texts.
+        known: KNOWN hashes of the row's positives, repeated as needed: none of them is a negative.
         scores: N teacher scores; None where the row has none.
     """
 
@@ -54,6 +59,7 @@ class Example:
     query: str
     prompt: list[int]
     thought: list[int] | None
+    cut: bool
     writes: bool
     own: bool
     target: list[int] | None
@@ -61,6 +67,7 @@ class Example:
     passages: list[list[int]]
     real: list[bool]
     identities: list[int]
+    known: list[int]
     scores: list[float] | None
 
 
@@ -96,26 +103,41 @@ class Examples(Dataset[Example]):
     def __getitem__(self, visit: int) -> Example:
         row, rng = self.rows[self.schedule.row(visit)], random.Random(f"{self.seed}:{visit}")
         limits = self.settings
+        cut_at, known = limits.max_thought_tokens, [_identity(text) for text in row.positives[:KNOWN]]
         texts, real, scores = self._group(row, rng)
-        thought, writes, own, target = self._thought(row, rng)
+        text, writes, own, aim = self._thought(row, rng)
+        thought, target = self._ids(text), self._ids(aim)
         return Example(
             visit=visit,
             where=row.where,
             query=row.query,
-            prompt=self.prompts.queries([row.query], limits.max_query_tokens).ids[0],
-            thought=None if thought is None else self._ids(thought),
+            prompt=self._prompt(row),
+            thought=None if thought is None else thought[:cut_at],
+            cut=thought is not None and len(thought) > cut_at,
             writes=writes,
             own=own,
-            target=None if target is None else self._ids(target),
+            target=None if target is None else target[:cut_at],
             texts=texts,
             passages=self.prompts.passages(texts, limits.max_passage_tokens).ids,
             real=real,
             identities=[_identity(text) for text in texts],
+            known=(known * KNOWN)[:KNOWN],
             scores=scores,
         )
 
-    def _ids(self, text: str) -> list[int]:
-        return self.prompts.text_ids([text], self.settings.max_thought_tokens).ids[0]
+    def own_prompt(self, visit: int) -> tuple[str, list[int]] | None:
+        """The query and its prompt, if this visit wants an own thought; passages are left alone."""
+        row, rng = self.rows[self.schedule.row(visit)], random.Random(f"{self.seed}:{visit}")
+        self._group(row, rng)  # the draws come in the same order
+        return (row.query, self._prompt(row)) if self._thought(row, rng)[2] else None
+
+    def _prompt(self, row: TrainingRow) -> list[int]:
+        """An instruction does not count against the query's limit: it would leave nothing of the query."""
+        instruction = len(self.prompts.text_ids([row.prompt], 1 << 30).ids[0]) if row.prompt else 0
+        return self.prompts.queries([row.query], instruction + self.settings.max_query_tokens).ids[0]
+
+    def _ids(self, text: str | None) -> list[int] | None:
+        return None if text is None else self.prompts.text_ids([text], 1 << 30).ids[0]
 
     def _group(self, row: TrainingRow, rng: random.Random) -> tuple[list[str], list[bool], list[float] | None]:
         """One positive, then as many different negatives as there are, then fillers."""

@@ -72,7 +72,7 @@ def check_head(model: PreTrainedModel) -> None:
     if difference > 1e-2 * expected.abs().max().clamp(min=1.0):
         raise CheckpointError(
             f"{type(model).__name__} computes its logits in a way that joint training does not know: train another "
-            "architecture, or with contrastive_weight=1."
+            "architecture, or with loss.contrastive_weight=1, which writes nothing."
         )
 
 

@@ -6,7 +6,7 @@
     score_distillation    a teacher's ranking of a group of passages   (Hinton et al., https://arxiv.org/abs/1503.02531)
     vector_distillation   a teacher's vectors
     false_negatives       which passages are too good to be negatives  (NV-Retriever, https://arxiv.org/abs/2407.15831)
-    same_passages         which passages are copies of the positive
+    known_passages        which passages are known to be right
 
 Shapes: B queries, P passages, N passages of a group, D dimensions, L labelled tokens, V vocabulary. Losses are in nats
 and come per query or token, so that the caller decides how to average them. Everything is computed in float32, whatever
@@ -190,21 +190,25 @@ def false_negatives(scores: Tensor, positives: Tensor, margin: float) -> Tensor:
     return _without_positives(values > _pick(values, positives)[:, None] + margin, positives)
 
 
-def same_passages(ids: Tensor, positives: Tensor) -> Tensor:
-    """Other copies of the query's own positive text, which several queries of a batch may share.
+def known_passages(ids: Tensor, known: Tensor, positives: Tensor) -> Tensor:
+    """Passages that are known to be right for the query: copies of its positive, and its other positives.
 
     Args:
         ids: (P,) integers, equal where the texts are.
+        known: (B, K) those of each query's positive texts, in any order and number of times.
         positives: (B,) index of each query's positive among the P.
 
     Returns:
         (B, P) bool, False at the positive itself: what `info_nce` takes as excluded.
 
-    >>> same_passages(torch.tensor([7, 8, 7]), torch.tensor([0, 1]))
+    >>> known_passages(torch.tensor([7, 8, 7]), torch.tensor([[7], [8]]), torch.tensor([0, 1]))
     tensor([[False, False,  True],
             [False, False, False]])
     """
-    return _without_positives(ids[positives][:, None] == ids, positives)
+    marked = torch.zeros(len(known), len(ids), dtype=torch.bool, device=ids.device)
+    for column in known.T:  # one at a time: (B, P, K) would be large
+        marked |= column[:, None] == ids
+    return _without_positives(marked, positives)
 
 
 def _pick(values: Tensor, columns: Tensor) -> Tensor:

@@ -61,8 +61,8 @@ def weighted(terms: dict[str, Tensor], settings: LossSettings) -> Tensor:
 
 
 def excluded(scores: Tensor, positives: Tensor, facts: GroupFacts, margin: float | None) -> Tensor:
-    """(B, P) passages that are no negatives: fillers, copies of the query's positive, likely false negatives."""
-    known = ~facts.real.reshape(-1)[None] | losses.same_passages(facts.identities.reshape(-1), positives)
+    """(B, P) passages that are no negatives: fillers, the query's other positives, likely false negatives."""
+    known = ~facts.real.reshape(-1)[None] | losses.known_passages(facts.identities.reshape(-1), facts.known, positives)
     return known if margin is None else known | losses.false_negatives(scores, positives, margin)
 
 

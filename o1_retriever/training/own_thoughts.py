@@ -48,7 +48,7 @@ class OwnThoughts:
 
     def refresh(self, step: int, visits: Iterable[int]) -> None:
         """Samples one thought, with the model as it is, for each of the visits that wants an own one."""
-        wanted = [example for visit in visits if (example := self.examples[visit]).own]
+        wanted = [(visit, *found) for visit in visits if (found := self.examples.own_prompt(visit)) is not None]
         self.thoughts, self.sampled_at = {}, step
         if not wanted:
             return
@@ -57,10 +57,10 @@ class OwnThoughts:
         prompts, training = self.examples.prompts, self.model.training
         self.model.eval()
         thinker = SelfThinker(self.model, prompts, context_of(self.model), MAX_ROWS)
-        written, _ = thinker.think([e.query for e in wanted], [e.prompt for e in wanted], settings)
+        written, _ = thinker.think([query for _, query, _ in wanted], [prompt for _, _, prompt in wanted], settings)
         self.model.train(training)
         limit = self.examples.settings.max_thought_tokens
-        self.thoughts = {e.visit: ids[0][:limit] for e, ids in zip(wanted, written, strict=True)}
+        self.thoughts = {visit: ids[0][:limit] for (visit, _, _), ids in zip(wanted, written, strict=True)}
 
     def save(self, path: Path) -> None:
         """Writes the pool; StorageError where the disk refuses."""

@@ -18,6 +18,7 @@ class TrainingRow:
         where: `file:line`, for messages.
         source: the collection it belongs to.
         query: with its prompt before it.
+        prompt: the instruction that the query begins with; empty where there is none.
         positives: at least one.
         negatives: perhaps none.
         thoughts: the chosen one first; none trains without a thought.
@@ -37,6 +38,7 @@ class TrainingRow:
     negative_scores: tuple[float, ...] | None
     evidence: bool = False
     target: str = ""
+    prompt: str = ""
 
 
 def parse_row(raw: object, where: str, source: str) -> TrainingRow:
@@ -75,6 +77,7 @@ def parse_row(raw: object, where: str, source: str) -> TrainingRow:
         negative_scores,
         evidence,
         target,
+        fields.text("prompt"),
     )
 
 

@@ -6,7 +6,6 @@ The same call with the same settings goes on where the run was stopped.
 from __future__ import annotations
 
 import importlib.util
-import logging
 import math
 import os
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ import torch
 from transformers import TrainingArguments, set_seed
 
 from o1_retriever.checkpoint import default_device
+from o1_retriever.encoding import context_of
 from o1_retriever.errors import InvalidInputError, MissingDependencyError
 from o1_retriever.prompts import PromptBuilder
 from o1_retriever.training import checkpoints, distributed
@@ -32,8 +32,6 @@ from o1_retriever.training.teacher import Teacher
 from o1_retriever.training.trainable import load_base, make_trainable
 from o1_retriever.training.trainer import JointTrainer
 
-logger = logging.getLogger(__name__)
-
 
 def train(config: TrainConfig) -> Path:
     """Trains to the end; returns the folder that `O1Embedder.from_pretrained` loads.
@@ -44,15 +42,12 @@ def train(config: TrainConfig) -> Path:
     _check_installed()
     _check_sharding(config)
     arguments = training_arguments(config)
+    if distributed.world() == 1:
+        arguments._n_gpu = min(1, arguments.n_gpu)  # several GPUs want torchrun; DataParallel knows no joint batches
     rows = load_rows(config.data.files, config.data.max_bad_rows)
     evaluation = _evaluation(config)
     set_seed(config.run.seed)
     checkpoint = load_base(config.model, default_device() if distributed.world() == 1 else arguments.device)
-    folder = RunFolder(Path(config.output), describe(config, rows.digests, checkpoint.weights_hash))
-    if distributed.rank() == 0:
-        folder.claim()
-        checkpoints.remove_incomplete(folder.checkpoints)
-    distributed.wait()
     batch = config.run.batch_size * distributed.world()
     shares = _shares(config.data.shares, rows.source_names)
     schedule = Schedule(rows.sources, batch, config.run.seed, shares, config.data.same_source)
@@ -69,17 +64,19 @@ def train(config: TrainConfig) -> Path:
         config.own_thoughts,
         config.run.seed,
     )
-    trainer = JointTrainer(
-        make_trainable(checkpoint, config.model),
-        arguments,
-        config,
-        examples,
-        checkpoint,
-        evaluation,
-        _teacher(config, arguments.device, int(checkpoint.model.config.hidden_size)),
-    )
+    _check_lengths(config, examples.prompts, context_of(checkpoint.model))
+    writes = config.loss.generates or config.loss.passage_generation_weight > 0
+    model = make_trainable(checkpoint, config.model, writes)
+    teacher = _teacher(config, arguments.device, int(checkpoint.model.config.hidden_size))
+    # claimed last: settings that cannot be used leave no folder behind that would refuse the mended ones
+    folder = RunFolder(Path(config.output), describe(config, rows.digests, checkpoint))
+    if distributed.rank() == 0:
+        folder.claim()
+        checkpoints.tidy(folder.checkpoints)
+    distributed.wait()
+    trainer = JointTrainer(model, arguments, config, examples, checkpoint, evaluation, teacher)
     trainer.resume(folder.last_checkpoint())
-    _finish(folder, trainer, rows.digests, steps, batch * config.run.accumulate)
+    _finish(folder, trainer, steps, batch * config.run.accumulate)
     return folder.path
 
 
@@ -105,6 +102,17 @@ def _evaluation(config: TrainConfig) -> EvaluationData | None:
     return EvaluationData.read(Path(settings.data), settings.split, settings.max_queries, settings.max_passages)
 
 
+def _check_lengths(config: TrainConfig, prompts: PromptBuilder, context: int) -> None:
+    """Rows longer than the model's context would fail in the middle of the run."""
+    data = config.data
+    query = prompts.overhead + data.max_query_tokens + data.max_thought_tokens
+    if max(query, data.max_passage_tokens) > context:
+        raise InvalidInputError(
+            f"The model has {context} positions; a query with its thought may take {query}, a passage "
+            f"{data.max_passage_tokens}: lower data.max_query_tokens, max_thought_tokens or max_passage_tokens."
+        )
+
+
 def _check_installed() -> None:
     """What would be missed only at the end is missed now."""
     missing = [name for name in ("accelerate", "matplotlib") if importlib.util.find_spec(name) is None]
@@ -118,6 +126,12 @@ def _check_sharding(config: TrainConfig) -> None:
             "Sharded weights (run.fsdp, run.deepspeed) can be trained, but not yet be asked for thoughts: leave out "
             "evaluation.data and own_thoughts.share, or train with plain data parallelism."
         )
+    if config.run.fsdp and int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        raise InvalidInputError(
+            "run.fsdp needs several processes: torchrun --nproc-per-node N -m o1_retriever.cli train"
+        )
+    if config.run.fsdp and config.model.tuning == "lora":
+        raise InvalidInputError("run.fsdp trains all weights so far: set model.tuning=full, or leave run.fsdp out.")
 
 
 def training_arguments(config: TrainConfig) -> TrainingArguments:
@@ -153,17 +167,19 @@ def training_arguments(config: TrainConfig) -> TrainingArguments:
             use_cache=True,  # otherwise the saved config.json would switch the cache off
             use_cpu=not cuda and not torch.backends.mps.is_available(),
             ddp_backend="gloo" if not cuda and int(os.environ.get("WORLD_SIZE", "1")) > 1 else None,
-            ddp_find_unused_parameters=not (config.loss.embeds and config.loss.generates),
+            ddp_find_unused_parameters=True,  # a process whose rows have no thoughts does not use the head
             fsdp=True if run.fsdp else None,  # type: ignore[arg-type]
             fsdp_config=sharding_file(run.fsdp),
             deepspeed=sharding_file(run.deepspeed),
             report_to="tensorboard" if run.tensorboard else "none",
         )
     except ImportError as error:
-        raise MissingDependencyError(f"Training needs more: pip install 'o1-retriever[train]' ({error})") from error
+        raise MissingDependencyError(f"These settings need another package: {error}") from error
+    except ValueError as error:
+        raise InvalidInputError(f"transformers refuses these settings: {error}") from error
 
 
-def _finish(folder: RunFolder, trainer: JointTrainer, data: dict[str, str], steps: int, batch: int) -> None:
+def _finish(folder: RunFolder, trainer: JointTrainer, steps: int, batch: int) -> None:
     """The best weights, or the last ones, as the finished model."""
     config, history = trainer.config, trainer.state.log_history
     last = folder.checkpoints / "last"

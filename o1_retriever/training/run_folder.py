@@ -15,24 +15,25 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from o1_retriever.checkpoint import load_checkpoint, save_checkpoint
+from o1_retriever.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from o1_retriever.errors import InvalidInputError
 from o1_retriever.locating import ADAPTER_CONFIG
 from o1_retriever.storage import disk_errors, make_folder, write_whole
-from o1_retriever.training import checkpoints
+from o1_retriever.training import checkpoints, distributed
 from o1_retriever.training.config import TrainConfig
 
 RECORD = "training.json"
-NOT_PART_OF_A_MODEL = {"metric.json", "optimizer.pt", "scheduler.pt", "trainer_state.json", "training_args.bin"}
+NOT_PART_OF_A_MODEL = {"metric.json"}
 
 
-def describe(config: TrainConfig, data: dict[str, str], base: str) -> dict[str, Any]:
-    """What decides a run's result: settings, data, base weights; and the versions it was made with."""
+def describe(config: TrainConfig, data: dict[str, str], checkpoint: Checkpoint) -> dict[str, Any]:
+    """What decides a run's result: settings, data, base, processes; and the versions it was made with."""
     packages = ("o1-retriever", "torch", "transformers", "peft", "accelerate")
     return {
         "config": dataclasses.asdict(config),
         "data": data,
-        "base": base,
+        "base": {"weights": checkpoint.weights_hash, "tokenizer": checkpoint.tokenizer_hash},
+        "processes": distributed.world(),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
     }
 
@@ -60,8 +61,9 @@ class RunFolder:
         if not marked.is_file():
             if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
                 raise InvalidInputError(f"{self.path} is not an empty folder: choose another --output.")
-            make_folder(self.checkpoints)
+            make_folder(self.path)
             write_whole(marked, (json.dumps(self.record, indent=2) + "\n").encode())
+            make_folder(self.checkpoints)
             return
         self._check_same(json.loads(marked.read_text(encoding="utf-8")))
         if (self.path / "history.json").is_file():
@@ -71,7 +73,8 @@ class RunFolder:
     def _check_same(self, other: dict[str, Any]) -> None:
         """Going on with other settings would mix two runs."""
         mine, theirs = _flat(self.record), _flat(other)
-        keys = {key for key in mine.keys() | theirs.keys() if not key.startswith("versions.")}
+        free = ("versions.", "config.output")  # a folder may be moved, a library mended
+        keys = {key for key in mine.keys() | theirs.keys() if not key.startswith(free)}
         changed = sorted(key for key in keys if mine.get(key) != theirs.get(key))
         if changed:
             told = "; ".join(f"{key}: {theirs.get(key)!r} there, {mine.get(key)!r} now" for key in changed[:3])

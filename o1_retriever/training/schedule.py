@@ -6,19 +6,12 @@ resumed run, another worker or another process sees the same rows.
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 from numpy.typing import NDArray
 
 from o1_retriever.errors import InvalidInputError
 
 Indices = NDArray[np.int64]
-
-
-@lru_cache(maxsize=16)
-def _permutation(size: int, seed: int, stream: int, epoch: int) -> Indices:
-    return np.random.default_rng([seed, stream, epoch]).permutation(size)
 
 
 class Schedule:
@@ -46,6 +39,7 @@ class Schedule:
         self.batch, self.seed, self._same_source = batch, seed, same_source
         self._rows = [np.flatnonzero(sources == s) for s in range(max(len(shares), int(sources.max()) + 1))]
         self._total = len(sources)
+        self._kept: dict[int, tuple[int, Indices]] = {}
         self._counts = _counts(shares, batch)
         for number, (rows, count) in enumerate(zip(self._rows, self._counts, strict=False)):
             if count and not len(rows):
@@ -53,6 +47,12 @@ class Schedule:
         self._batches = [len(rows) // batch for rows in self._rows]
         if same_source and not sum(self._batches):
             raise InvalidInputError(f"data.same_source: no source has {batch} rows: lower run.batch_size.")
+
+    def _permutation(self, size: int, stream: int, epoch: int) -> Indices:
+        """Of one epoch of one stream; the last of each stream is kept, since visits come in order."""
+        if self._kept.get(stream, (-1,))[0] != epoch:
+            self._kept[stream] = epoch, np.random.default_rng([self.seed, stream, epoch]).permutation(size)
+        return self._kept[stream][1]
 
     def batches_per_epoch(self) -> float:
         """Global batches in which every row is visited once on the average."""
@@ -66,21 +66,21 @@ class Schedule:
         if self._same_source:
             return self._one_source(step, slot)
         epoch, position = divmod(visit, self._total)
-        return int(_permutation(self._total, self.seed, 0, epoch)[position])
+        return int(self._permutation(self._total, 0, epoch)[position])
 
     def _by_shares(self, step: int, slot: int) -> int:
         source = int(np.searchsorted(np.cumsum(self._counts), slot, side="right"))
         rows, count = self._rows[source], self._counts[source]
         epoch, position = divmod(step * count + slot - sum(self._counts[:source]), len(rows))
-        return int(rows[_permutation(len(rows), self.seed, 1 + source, epoch)[position]])
+        return int(rows[self._permutation(len(rows), 1 + source, epoch)[position]])
 
     def _one_source(self, step: int, slot: int) -> int:
         epoch, position = divmod(step, sum(self._batches))
-        number = int(_permutation(sum(self._batches), self.seed, 0, epoch)[position])
+        number = int(self._permutation(sum(self._batches), 0, epoch)[position])
         source = int(np.searchsorted(np.cumsum(self._batches), number, side="right"))
         start = (number - sum(self._batches[:source])) * self.batch
         rows = self._rows[source]
-        return int(rows[_permutation(len(rows), self.seed, 1 + source, epoch)[start + slot]])
+        return int(rows[self._permutation(len(rows), 1 + source, epoch)[start + slot]])
 
 
 def _counts(shares: tuple[float, ...], batch: int) -> list[int]:

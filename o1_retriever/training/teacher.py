@@ -13,7 +13,7 @@ from torch import Tensor
 from o1_retriever.encoders import SentenceTransformerEncoder
 from o1_retriever.encoding import autocast
 from o1_retriever.errors import CheckpointError
-from o1_retriever.training.config import TrainingPrecision
+from o1_retriever.training.run_settings import TrainingPrecision
 
 MINILM = "all-MiniLM-L6-v2"
 """Comes from its package; any other name is a folder or a hub id."""

@@ -9,36 +9,47 @@ import warnings
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from o1_retriever.checkpoint import Checkpoint, load_checkpoint
 from o1_retriever.errors import CheckpointError
 from o1_retriever.prompts import SPECIAL_TOKENS
 from o1_retriever.training.config import ModelSettings
-from o1_retriever.training.joint import check_head, install
+from o1_retriever.training.joint import check_head, install, vocabulary_logits
 
 
 def load_base(settings: ModelSettings, device: torch.device) -> Checkpoint:
     """The base model with the four special tokens, untrained where it did not have them.
 
     Raises:
-        CheckpointError: it cannot be used, or computes its logits in an unknown way.
+        CheckpointError: it cannot be used, or not in this dtype.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*special tokens of an O1 Embedder")  # they are about to be trained
         checkpoint = load_checkpoint(settings.base, device=device, dtype=settings.dtype, revision=settings.revision)
-    check_head(checkpoint.model)
+    if settings.tuning == "full" and checkpoint.model.dtype == torch.float16:
+        raise CheckpointError(
+            "All weights cannot be trained in float16, AdamW underflows: set model.dtype to float32 or bfloat16."
+        )
     return checkpoint
 
 
-def make_trainable(checkpoint: Checkpoint, settings: ModelSettings) -> nn.Module:
+def make_trainable(checkpoint: Checkpoint, settings: ModelSettings, generates: bool = True) -> nn.Module:
     """The model to train: itself, or a PEFT model around it; its forward knows joint batches.
 
     With an adapter only the low-rank matrices and the four tokens' embedding rows change.
 
+    Args:
+        checkpoint: the base.
+        settings: how it is trained.
+        generates: some loss needs logits.
+
     Raises:
-        CheckpointError: the model has no linear layers that an adapter fits.
+        CheckpointError: no adapter fits the model, or it computes its logits in an unknown way.
     """
+    if generates:
+        check_head(checkpoint.model)
     model: nn.Module = checkpoint.model
     if settings.tuning == "full":
         model.requires_grad_(True)
@@ -51,6 +62,7 @@ def make_trainable(checkpoint: Checkpoint, settings: ModelSettings) -> nn.Module
 def _with_adapter(checkpoint: Checkpoint, settings: ModelSettings) -> nn.Module:
     from peft import LoraConfig, get_peft_model
 
+    before = _logits_of_a_state(checkpoint.model)
     vocabulary = checkpoint.tokenizer.get_vocab()
     adapter = LoraConfig(
         task_type="CAUSAL_LM",
@@ -62,8 +74,32 @@ def _with_adapter(checkpoint: Checkpoint, settings: ModelSettings) -> nn.Module:
         fan_in_fan_out=checkpoint.model.config.model_type == "gpt2",  # its layers are transposed
     )
     try:
-        model: Any = get_peft_model(checkpoint.model, adapter)
+        model: Any = get_peft_model(checkpoint.model, adapter, revision=settings.revision)
     except ValueError as error:
         raise CheckpointError(f"No adapter fits {settings.base}: {error}. Use model.tuning=full.") from error
     model.peft_config["default"].base_model_name_or_path = settings.base
+    _keep_bias(checkpoint.model, before, settings.base)
     return model  # type: ignore[no-any-return]
+
+
+@torch.no_grad()
+def _logits_of_a_state(model: PreTrainedModel) -> Tensor:
+    """(1, V) logits of an arbitrary hidden state."""
+    state = torch.linspace(-1, 1, int(model.config.hidden_size), device=model.device, dtype=model.dtype)
+    return vocabulary_logits(model, state[None])
+
+
+def _keep_bias(model: PreTrainedModel, before: Tensor, name: str) -> None:
+    """A fresh adapter changes nothing; PEFT's layer for tied token rows leaves out the head's bias, so it is put back.
+
+    Raises:
+        CheckpointError: the adapter changes the logits for another reason.
+    """
+    if torch.allclose(_logits_of_a_state(model), before, atol=1e-3, rtol=1e-3):
+        return
+    head = model.get_output_embeddings()
+    bias = getattr(getattr(head, "original_module", head), "bias", None)
+    if head is not None and bias is not None:
+        head.register_forward_hook(lambda module, inputs, output: output + bias)
+    if not torch.allclose(_logits_of_a_state(model), before, atol=1e-3, rtol=1e-3):
+        raise CheckpointError(f"An untrained adapter changes the logits of {name}: use model.tuning=full.")

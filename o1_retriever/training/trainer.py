@@ -7,7 +7,7 @@ is nDCG@10; checkpoints are O1 checkpoints and complete or absent.
 from __future__ import annotations
 
 import json
-import shutil
+import math
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from transformers import Trainer, TrainingArguments
 from o1_retriever.checkpoint import Checkpoint
 from o1_retriever.config import CONFIG_NAME
 from o1_retriever.embedder import O1Embedder
+from o1_retriever.encoding import context_of
 from o1_retriever.storage import write_whole
 from o1_retriever.training import checkpoints, distributed
 from o1_retriever.training.batch import Assembler
@@ -27,7 +28,7 @@ from o1_retriever.training.examples import Example, Examples
 from o1_retriever.training.joint import causal_model
 from o1_retriever.training.own_thoughts import OwnThoughts
 from o1_retriever.training.rates import set_rates
-from o1_retriever.training.step import JointStep
+from o1_retriever.training.step import JointStep, NonFiniteLossError
 from o1_retriever.training.teacher import Teacher
 
 OWN_THOUGHTS = "own_thoughts_{rank}.json"
@@ -69,18 +70,33 @@ class JointTrainer(Trainer):
         self._step = self._make_step()
         self._sums: dict[str, Tensor] = {}
         self._added = 0
+        self._where: list[str] = []
 
     def _make_step(self) -> JointStep:
         config, loss = self.config, self.config.loss
         return JointStep(
             self.model_wrapped,
             loss,
-            Assembler(self.examples.prompts, config.data.pad_to_multiple, loss, self.teacher),
+            Assembler(self.examples.prompts, config.data.pad_to_multiple, loss, self.teacher, context_of(self.causal)),
             config.run.chunk_size,
-            self.accelerator.backward,
+            self._backward,
             lambda: self.accelerator.no_sync(self.model_wrapped),
             self.args.device,
         )
+
+    def _backward(self, loss: Tensor) -> None:
+        """Our losses are already divided by the number of micro-batches; DeepSpeed would do it again."""
+        self.accelerator.backward(loss, **({"scale_wrt_gas": False} if self.is_deepspeed_enabled else {}))
+
+    def _clip_grad_norm(self, model: nn.Module) -> Any:
+        """Clips; a gradient that is not finite stops the run before it reaches the weights."""
+        norm = super()._clip_grad_norm(model)  # type: ignore[no-untyped-call]
+        if norm is not None and not math.isfinite(float(norm)):
+            raise NonFiniteLossError(
+                f"The gradient is not finite; rows of the batch: {', '.join(self._where)}. Look at these rows; lower "
+                "run.learning_rate or use a wider model.dtype. The last checkpoint is kept."
+            )
+        return norm
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """transformers', with rates by role where the settings have any."""
@@ -94,10 +110,11 @@ class JointTrainer(Trainer):
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
     ) -> Tensor:
         """Forward and backward of one micro-batch; see `JointStep`."""
-        if self.own.due(self.state.global_step):
+        if self.config.loss.embeds and self.own.due(self.state.global_step):
             self.own.refresh(self.state.global_step, self._visits_until_next())
         model.train()
         self._step.model = model
+        self._where = [example.where for example in inputs["examples"]]
         values = self._step.run(inputs["examples"], self.own.thoughts, 1 / self.current_gradient_accumulation_steps)
         for name, value in values.items():
             self._sums[name] = self._sums.get(name, torch.zeros((), device=value.device)) + value
@@ -113,7 +130,7 @@ class JointTrainer(Trainer):
         return [v for start in starts for v in range(start, start + run.batch_size) if v < len(self.examples)]
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Adds the mean of each term since the last log, and what share of the rows has been visited."""
+        """Adds the mean of each term since the last log."""
         if "loss" in logs and self._added:
             means = {name: self.accelerator.gather(value[None]).mean() for name, value in self._sums.items()}
             logs |= {name: float(value) / self._added for name, value in means.items()}
@@ -156,8 +173,7 @@ class JointTrainer(Trainer):
         with checkpoints.saving(partial):
             self._save(str(partial))
             write_whole(partial / record.name, json.dumps({"metric": metric, "step": self.state.global_step}).encode())
-            shutil.rmtree(self.best_folder, ignore_errors=True)
-            partial.rename(self.best_folder)
+            checkpoints.replace_best(partial)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         """Weights or adapter, tokenizer and `o1_config.json`: what `O1Embedder.from_pretrained` reads."""
@@ -166,7 +182,9 @@ class JointTrainer(Trainer):
         folder = Path(output_dir or str(self.args.output_dir))
         folder.mkdir(parents=True, exist_ok=True)
         model: Any = self.accelerator.unwrap_model(self.model)
-        model.save_pretrained(str(folder), state_dict=state_dict)
+        # an adapter holds the four tokens' rows; all embeddings beside them would be gigabytes
+        extra = {} if model is self.causal else {"save_embedding_layers": False}
+        model.save_pretrained(str(folder), state_dict=state_dict, **extra)
         self.checkpoint.tokenizer.save_pretrained(folder)
         (folder / CONFIG_NAME).write_text(self.checkpoint.config.to_json(), encoding="utf-8")
 
@@ -178,7 +196,8 @@ class JointTrainer(Trainer):
             self.own.save(folder / OWN_THOUGHTS.format(rank=distributed.rank()))
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
-            checkpoints.mark_complete(folder, self.config.run.keep)
+            with checkpoints.saving(folder):
+                checkpoints.mark_complete(folder, self.config.run.keep)
 
     def resume(self, checkpoint: Path | None) -> None:
         """Trains to the end, from a checkpoint or from the start."""

@@ -17,11 +17,11 @@ from o1_retriever.training.config import (
     LossSettings,
     ModelSettings,
     OwnThoughtSettings,
-    RunSettings,
     TrainConfig,
 )
 from o1_retriever.training.examples import Example, Examples
 from o1_retriever.training.rows import TrainingRows
+from o1_retriever.training.run_settings import RunSettings
 from o1_retriever.training.schedule import Schedule
 
 WORDS = ("red", "blue", "fox", "dog", "hill", "sea", "moon", "sun", "tree", "rock", "iron", "salt")

@@ -80,3 +80,18 @@ def test_moving_keeps_everything(examples_of: MakeExamples, assembler: MakeAssem
     moved = batch.to(torch.device("meta"))
     assert isinstance(moved, JointBatch) and moved.facts.real.device.type == "meta"
     assert flat(batch) == flat(batch.to(torch.device("cpu"))) != flat(moved)
+
+
+def test_a_cut_thought_has_no_end(examples_of: MakeExamples, assembler: MakeAssembler, tiny: O1Embedder) -> None:
+    """EOS follows it, since `<emb>` is read behind EOS, but is not learned: the model would learn to stop there."""
+    row = {"query": "q", "thought": "abcdef", **BASE}
+    cut = assembler(tiny)(examples_of([row], max_thought_tokens=3), {})
+    assert len(cut.labels.tokens) == 3 and tiny.prompts.eos not in cut.labels.tokens
+    assert cut.queries.ids[0].tolist()[-2:] == [tiny.prompts.eos, tiny.prompts.emb]
+
+
+def test_padding_stays_within_the_context(examples_of: MakeExamples, tiny: O1Embedder) -> None:
+    from o1_retriever.training.config import LossSettings
+
+    examples = examples_of([{"query": "q" * 20, "thought": "t", **BASE}])
+    assert Assembler(tiny.prompts, 8, LossSettings(), context=27)(examples, {}).queries.ids.shape[1] == 27

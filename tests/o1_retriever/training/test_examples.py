@@ -74,6 +74,7 @@ def test_limits(examples_of: MakeExamples, tiny: O1Embedder) -> None:
     row = {"query": "q" * 500, "pos": ["p" * 500], "neg": ["n" * 500], "thought": "t" * 10_000}
     example = examples_of([row], max_query_tokens=5, max_thought_tokens=7, max_passage_tokens=9)[0]
     assert len(example.prompt) == 5 + 3 and example.thought is not None and len(example.thought) == 7
+    assert example.cut and not examples_of([{**row, "thought": "1234567"}], max_thought_tokens=7)[0].cut
     assert all(len(ids) == 9 and ids[-1] == tiny.prompts.emb for ids in example.passages)
 
 
@@ -101,3 +102,29 @@ def test_scores_follow_the_draws(examples_of: MakeExamples, tiny: O1Embedder) ->
     assert example.scores is not None
     assert example.scores[:3] == [by_text[tuple(ids)] for ids in example.passages[:3]]
     assert examples_of([{**row, "neg_scores": None, "pos_scores": None}])[0].scores is None
+
+
+def test_an_instruction_leaves_the_query_its_tokens(examples_of: MakeExamples, tiny: O1Embedder) -> None:
+    row = {"query": "abcdefgh", "prompt": "Given a long instruction:", "pos": ["p"], "neg": []}
+    example = examples_of([row], max_query_tokens=5)[0]
+    text = "Given a long instruction: abcd"  # the space counts as one of the five
+    assert example.prompt == tiny.prompts.queries([text], 99).ids[0]
+
+
+def test_all_positives_of_a_row_are_known(examples_of: MakeExamples) -> None:
+    one, two = examples_of(
+        [{"query": "a", "pos": ["x", "y"], "neg": []}, {"query": "b", "pos": ["y"], "neg": ["x"]}], group_size=2
+    )
+    assert set(one.known) == {*two.known, two.identities[1]} and len(one.known) == len(two.known)
+
+
+def test_own_prompts_are_those_of_the_examples(write_rows: Callable[..., str], tiny: O1Embedder) -> None:
+    """What is sampled ahead is what is trained: the draws agree, passages untouched or not."""
+    rows = [{"query": f"q{i}", "pos": ["p", "r"], "neg": ["n", "m"], "thought": "t"} for i in range(5)]
+    opened = TrainingRows.open([Path(write_rows(rows))])
+    settings = DataSettings(files=["x"], group_size=2)
+    schedule = Schedule(opened.sources, 1, seed=0)
+    examples = Examples(opened, schedule, 200, tiny.prompts, settings, OwnThoughtSettings(share=0.5), seed=0)
+    for visit in range(200):
+        example, found = examples[visit], examples.own_prompt(visit)
+        assert found == ((example.query, example.prompt) if example.own else None)

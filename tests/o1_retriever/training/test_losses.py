@@ -16,7 +16,7 @@ from o1_retriever.training.losses import (
     false_negatives,
     info_nce,
     joint,
-    same_passages,
+    known_passages,
     score_distillation,
     thought_nll,
     vector_distillation,
@@ -325,21 +325,23 @@ def test_false_negatives_add_the_margin_in_float32(dtype: torch.dtype) -> None:
     assert false_negatives(scores, torch.tensor([0]), margin=almost).tolist() == [[False, True]]
 
 
-def test_same_passages_by_hand() -> None:
-    marked = same_passages(torch.tensor([4, 9, 4, 4, 9, 1]), torch.tensor([2, 1, 5]))
-    assert marked.int().tolist() == [[1, 0, 0, 1, 0, 0], [0, 0, 0, 0, 1, 0], [0, 0, 0, 0, 0, 0]]
+def test_known_passages_by_hand() -> None:
+    """Query 0 knows text 4; query 1 knows 9 and 1, of which 9 is its positive; query 2 knows 1 alone."""
+    known = torch.tensor([[4, 4], [1, 9], [1, 1]])
+    marked = known_passages(torch.tensor([4, 9, 4, 4, 9, 1]), known, torch.tensor([2, 1, 5]))
+    assert marked.int().tolist() == [[1, 0, 0, 1, 0, 0], [0, 0, 0, 0, 1, 1], [0, 0, 0, 0, 0, 0]]
 
 
-def test_same_passages_can_be_told_apart_beyond_float_precision() -> None:
+def test_known_passages_can_be_told_apart_beyond_float_precision() -> None:
     ids = torch.tensor([2**62, 2**62 + 1, 2**62])
-    assert same_passages(ids, torch.tensor([0])).tolist() == [[False, False, True]]
+    assert known_passages(ids, ids[:1, None], torch.tensor([0])).tolist() == [[False, False, True]]
 
 
 def test_the_masks_together_leave_the_loss_over_true_negatives() -> None:
     """Passages: positive, its copy, a better one, a negative. What is left: cosines 0.6 and 0."""
     queries, positives = torch.tensor([[1.0, 0.0]]), torch.tensor([0])
     passages = torch.tensor([[0.6, 0.8], [0.6, 0.8], [0.96, 0.28], [0.0, 1.0]])
-    excluded = same_passages(torch.tensor([3, 3, 5, 6]), positives)
+    excluded = known_passages(torch.tensor([3, 3, 5, 6]), torch.tensor([[3]]), positives)
     excluded |= false_negatives(queries @ passages.T, positives, margin=0.1)
     close(info_nce(queries, passages, positives, 0.5, excluded), [math.log(1 + math.exp(-1.2))])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from safetensors.torch import load_file
 
 from o1_retriever import O1Embedder, ThinkingConfig
 from o1_retriever.errors import CheckpointError, DatasetError, InvalidInputError, O1Error, StorageError
-from o1_retriever.training.checkpoints import complete_checkpoints
+from o1_retriever.training.checkpoints import complete_checkpoints, tidy
 from o1_retriever.training.config import EvaluationSettings, OwnThoughtSettings, TrainConfig
 from o1_retriever.training.run import train
 from o1_retriever.training.step import NonFiniteLossError
@@ -85,7 +86,7 @@ def test_what_a_run_leaves_behind(write_rows: Write, rows_of: Rows, train_config
     folder = train(train_config(file))
     record = json.loads((folder / "training.json").read_text())
     assert record["config"]["run"]["seed"] == 0 and len(record["data"][file]) == 64
-    assert record["versions"]["torch"] == torch.__version__.split("+")[0] or record["versions"]["torch"]
+    assert record["versions"]["torch"] == version("torch") and record["processes"] == 1
     card = (folder / "README.md").read_text()
     assert "library_name: o1-retriever" in card and "contrastive 0.8, generation 0.2" in card
     history = json.loads((folder / "history.json").read_text())
@@ -95,6 +96,45 @@ def test_what_a_run_leaves_behind(write_rows: Write, rows_of: Rows, train_config
     assert [p.name for p in complete_checkpoints(folder / "checkpoints")] == ["checkpoint-4"], "one is kept"
     assert json.loads((folder / "config.json").read_text()).get("use_cache", True) is True
     assert O1Embedder.from_pretrained(folder).config == O1Embedder.from_pretrained(tiny_folder).config
+
+
+@pytest.mark.parametrize("family", ["qwen2", "bert"])
+def test_a_saved_adapter_is_what_was_trained(
+    family: str,
+    write_rows: Write,
+    rows_of: Rows,
+    train_config: Config,
+    tmp_path: Path,
+    model_factory: Any,
+    tokenizer_factory: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a base without our tokens, its output bias not zero: in training and after loading it does the same."""
+    model = model_factory(family)
+    if family == "bert":
+        with torch.no_grad():
+            for bias in (model.cls.predictions.bias, model.cls.predictions.decoder.bias):
+                bias.copy_(torch.linspace(-3, 3, bias.shape[0]))
+    for part in (tokenizer_factory(family), model):
+        part.save_pretrained(tmp_path / "base")
+    seen: dict[str, Any] = {}
+    plain = JointTrainer.resume
+
+    def watch(self: JointTrainer, checkpoint: Path | None) -> None:
+        plain(self, checkpoint)
+        embedder = self.embedder()
+        embedder.model.eval()
+        seen["vectors"] = embedder.encode_query(["q", "other"], 0)
+        seen["thoughts"] = embedder.think(["q", "other"], thinking=GREEDY)
+
+    monkeypatch.setattr(JointTrainer, "resume", watch)
+    run = {"steps": 6, "learning_rate": 1e-2}
+    config = train_config(write_rows(rows_of(8)), model={"base": str(tmp_path / "base"), "tuning": "lora"}, run=run)
+    loaded = O1Embedder.from_pretrained(train(config))
+    np.testing.assert_allclose(loaded.encode_query(["q", "other"], 0), seen["vectors"], atol=1e-5)
+    assert loaded.think(["q", "other"], thinking=GREEDY) == seen["thoughts"]
+    sizes = load_file(Path(config.output) / "adapter_model.safetensors")
+    assert not [name for name in sizes if name.endswith("embed_tokens.weight")], "no whole embedding table"
 
 
 def stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,9 +252,10 @@ def test_evaluation_leaves_training_as_it_was(
 ) -> None:
     file = write_rows(rows_of(16))
     run = {"steps": 8, "learning_rate": 1e-3}
-    watched = train(train_config(file, "watched", run=run, evaluation=evaluation))
-    alone = train(train_config(file, "alone", run=run))
-    one, two = (load_file(next((f / "checkpoints").glob("checkpoint-8/model.safetensors"))) for f in (watched, alone))
+    model = {"tuning": "lora", "lora_dropout": 0.3}
+    watched = train(train_config(file, "watched", run=run, model=model, evaluation=evaluation))
+    alone = train(train_config(file, "alone", run=run, model=model))
+    one, two = (load_file(f / "checkpoints/checkpoint-8/adapter_model.safetensors") for f in (watched, alone))
     assert all(torch.equal(one[key], two[key]) for key in one)
 
 
@@ -249,6 +290,15 @@ def test_data_and_models_that_cannot_be_used(
     file = write_rows(rows)
     with pytest.raises(InvalidInputError, match=r"names rows, web; the rows come from rows: name each"):
         train(train_config(file, "shares", data={"shares": {"rows": 0.5, "web": 0.5}}))
+    with pytest.raises(InvalidInputError, match="512 positions"):
+        train(train_config(file, "shares", data={"max_thought_tokens": 600}))
+    with pytest.raises(InvalidInputError, match="transformers refuses"):
+        train(train_config(file, "shares", run={"scheduler": "sideways"}))
+    with pytest.raises(CheckpointError, match="float16"):
+        train(train_config(file, "shares", model={"dtype": "float16"}))
+    with pytest.raises(InvalidInputError, match="several processes"):
+        train(train_config(file, "shares", run={"fsdp": "fsdp"}))
+    train(train_config(file, "shares"))  # nothing that failed before it has left a folder that refuses it
     tokenizer = tokenizer_factory("qwen2")
     tokenizer.eos_token = None
     for part in (tokenizer, model_factory("qwen2")):
@@ -290,6 +340,34 @@ def test_a_loss_that_is_not_finite_names_its_rows(
     config = train_config(write_rows(rows), model={"base": str(tmp_path / "damaged")})
     with pytest.raises(NonFiniteLossError, match=r"not finite; rows concerned: \S+rows\.jsonl:5\. Look"):
         train(config)
+
+
+def test_a_gradient_that_is_not_finite_never_reaches_the_weights(
+    write_rows: Write, rows_of: Rows, train_config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = JointTrainer.training_step
+
+    def poisoned(self: JointTrainer, *args: Any, **kwargs: Any) -> Any:
+        loss = plain(self, *args, **kwargs)
+        if self.state.global_step == 3:
+            next(p for p in self.causal.parameters() if p.grad is not None).grad.view(-1)[0] = float("nan")  # type: ignore[union-attr]
+        return loss
+
+    monkeypatch.setattr(JointTrainer, "training_step", poisoned)
+    config = train_config(write_rows(rows_of(16)))
+    with pytest.raises(NonFiniteLossError, match=r"gradient is not finite; rows of the batch: .*rows\.jsonl"):
+        train(config)
+    [good] = complete_checkpoints(Path(config.output) / "checkpoints")
+    assert all(tensor.isfinite().all() for tensor in load_file(good / "model.safetensors").values())
+
+
+def test_best_is_put_back_after_a_kill(tmp_path: Path) -> None:
+    best, old, partial = (tmp_path / name for name in ("best", "best.old", "best.partial"))
+    for folder in (old, partial):
+        folder.mkdir()
+        (folder / "metric.json").write_text(folder.name)
+    tidy(tmp_path)
+    assert (best / "metric.json").read_text() == "best.old" and not old.exists() and not partial.exists()
 
 
 @pytest.fixture

@@ -145,6 +145,18 @@ def test_fillers_and_copies_are_no_negatives(
     assert float(values["contrastive"]) == pytest.approx(0.0, abs=1e-6)
 
 
+def test_other_positives_of_a_row_are_no_negatives(
+    examples_of: MakeExamples, make_embedder: MakeEmbedder, step_of: Any
+) -> None:
+    """Each query's positive is another known positive of the other's row: nothing is left to contrast with."""
+    embedder = make_embedder()
+    rows = [{"query": q, "pos": ["one text", "another"], "neg": [], "thought": "t"} for q in "abcdef"]
+    examples = examples_of(rows, embedder=embedder)
+    assert len({e.identities[0] for e in examples}) == 2, "both are drawn"
+    values = step_of(embedder, LossSettings()).run(examples, {})
+    assert float(values["contrastive"]) == pytest.approx(0.0, abs=1e-6)
+
+
 def test_nothing_to_learn_still_steps(examples_of: MakeExamples, make_embedder: MakeEmbedder, step_of: Any) -> None:
     """Generation alone, on a batch whose queries have no thoughts: zero gradients, not a crash."""
     embedder = make_embedder()
