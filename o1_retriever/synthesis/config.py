@@ -18,14 +18,14 @@ class RefineConfig:
     """How the committee decides.
 
     Attributes:
-        vote_on: similarity (the paper), or the utility `rank` (reciprocal rank) or `margin`.
+        vote_on: similarity (the paper), or the utility `rank` (reciprocal rank; margins decide ties) or `margin`.
         rule: majority (the paper), soft or borda.
         reject_worse: leave out candidates that more than half of the members find worse than the query alone.
         reject_by: the utility that says worse; BM25's margin grows with the text and hardly compares with the query's.
         hardest: how many of the best other passages the margin is taken over.
     """
 
-    vote_on: Kind = "margin"
+    vote_on: Kind = "rank"
     rule: Rule = "majority"
     reject_worse: bool = True
     reject_by: Kind = "rank"

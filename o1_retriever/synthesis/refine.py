@@ -83,9 +83,16 @@ def decide(opinions: dict[str, Opinion], count: int, config: RefineConfig) -> Ve
     standing = [i for i in range(count) if i not in rejected]
     if not standing:
         return Verdict(opinions, [], [], rejected)
-    scores: Scores = np.array([[o.scores[config.vote_on][i] for i in standing] for o in opinions.values()])
-    order, merits = ranking(scores, config.rule), standardise(scores).mean(axis=0)
+    scores = _scores(opinions, config.vote_on, standing)
+    # the order in which candidates were written must not decide between equal ranks
+    finer = _scores(opinions, "margin", standing) if config.vote_on == "rank" else None
+    order, merits = ranking(scores, config.rule, finer), standardise(scores).mean(axis=0)
     return Verdict(opinions, [standing[i] for i in order], [float(merits[i]) for i in order], rejected)
+
+
+def _scores(opinions: dict[str, Opinion], kind: Kind, standing: Sequence[int]) -> Scores:
+    """(M, C) every member's scores of the candidates that stand."""
+    return np.array([[opinion.scores[kind][i] for i in standing] for opinion in opinions.values()])
 
 
 def _worse(opinions: dict[str, Opinion], candidate: int, kind: Kind) -> bool:

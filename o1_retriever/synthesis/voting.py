@@ -69,15 +69,22 @@ def votes(scores: Scores, rule: Rule) -> Scores:
     raise InvalidInputError(f"Unknown voting rule {rule!r}: use one of {', '.join(RULES)}.")
 
 
-def ranking(scores: Scores, rule: Rule) -> list[int]:
+def ranking(scores: Scores, rule: Rule, finer: Scores | None = None) -> list[int]:
     """Candidates from best to worst: by votes, then by mean standardised score, then in their order.
+
+    Args:
+        scores: (M, C), higher is better.
+        rule: how to count.
+        finer: (M, C) scores that decide between candidates which are equal so far: reciprocal ranks often are.
 
     >>> ranking(np.array([[1.0, 0.0], [0.0, 9.0], [0.5, 0.5]]), "majority")
     [0, 1]
     """
-    gathered, mean = votes(scores, rule), standardise(scores).mean(axis=0)
+    keys = [votes(scores, rule), standardise(scores).mean(axis=0)]
+    if finer is not None:
+        keys.append(standardise(finer).mean(axis=0))
     # rounding must not decide between equal candidates
-    return sorted(range(scores.shape[1]), key=lambda i: (-round(float(gathered[i]), 9), -round(float(mean[i]), 9), i))
+    return sorted(range(scores.shape[1]), key=lambda i: (*(-round(float(key[i]), 9) for key in keys), i))
 
 
 def fleiss_kappa(counts: NDArray[np.float64]) -> float:

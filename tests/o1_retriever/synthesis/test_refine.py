@@ -21,7 +21,7 @@ def opinion(margins: list[float], alone: float, similarity: list[float] | None =
 
 def test_the_majority_wins() -> None:
     opinions = {"a": opinion([0.1, 0.3], 0.0), "b": opinion([0.1, 0.2], 0.0), "c": opinion([0.9, 0.2], 0.0)}
-    verdict = decide(opinions, 2, RefineConfig())
+    verdict = decide(opinions, 2, RefineConfig(vote_on="margin"))
     assert (verdict.order, verdict.rejected) == ([1, 0], [])
     # standardised: (-1, 1), (-1, 1), (1, -1)
     assert verdict.merits == pytest.approx([1 / 3, -1 / 3])
@@ -31,12 +31,15 @@ def test_vote_on_decides_what_is_compared() -> None:
     opinions = {"a": opinion([0.1, 0.3], 0.0, similarity=[0.9, 0.1])}
     assert decide(opinions, 2, RefineConfig(vote_on="similarity")).order == [0, 1]
     assert decide(opinions, 2, RefineConfig(vote_on="margin")).order == [1, 0]
-    assert decide(opinions, 2, RefineConfig(vote_on="rank")).order == [0, 1], "equal ranks keep the order"
+    assert decide(opinions, 2, RefineConfig(vote_on="rank")).order == [1, 0], "margins decide between equal ranks"
+    ranks = {"similarity": [0.0, 0.0], "rank": [1.0, 0.5], "margin": [0.1, 0.3]}
+    better = {"a": Opinion(ranks, {"rank": 0.1, "margin": 0.0})}  # type: ignore[arg-type]
+    assert decide(better, 2, RefineConfig(vote_on="rank")).order == [0, 1], "and only between those"
 
 
 def test_worse_than_no_thought_for_more_than_half_is_rejected() -> None:
     opinions = {"a": opinion([0.1, 0.3, 0.9], 0.2), "b": opinion([0.1, 0.1, 0.9], 0.2)}
-    verdict = decide(opinions, 3, RefineConfig(reject_by="margin"))
+    verdict = decide(opinions, 3, RefineConfig(vote_on="margin", reject_by="margin"))
     assert verdict.rejected == [0], "one of two is not more than half"
     assert verdict.order == [2, 1]
     assert decide(opinions, 3, RefineConfig(reject_worse=False)).rejected == []
