@@ -113,6 +113,8 @@ def save_checkpoint(checkpoint: Checkpoint, folder: str | os.PathLike[str]) -> P
         checkpoint.model.save_pretrained(partial)
         checkpoint.tokenizer.save_pretrained(partial)
         (partial / CONFIG_NAME).write_text(checkpoint.config.to_json(), encoding="utf-8")
+        for weights in partial.glob("*.safetensors"):
+            shutil.copymode(partial / CONFIG_NAME, weights)  # safetensors writes files that only their owner may read
         if target.exists():
             target.rmdir()
         partial.rename(target)

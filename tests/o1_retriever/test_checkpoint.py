@@ -318,3 +318,8 @@ def test_a_local_folder_opens_no_socket(tiny_folder: str, monkeypatch: pytest.Mo
     with pytest.raises(ModelNotFoundError, match="could not be downloaded"):
         O1Embedder.from_pretrained("nobody/no-such-model")
     assert tried, "this test would not notice a connection"
+
+
+def test_weights_are_as_readable_as_the_rest(tiny_folder: str) -> None:
+    modes = {path.name: path.stat().st_mode for path in Path(tiny_folder).iterdir()}
+    assert modes["model.safetensors"] == modes["o1_config.json"]

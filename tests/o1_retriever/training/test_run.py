@@ -137,6 +137,10 @@ def test_a_saved_adapter_is_what_was_trained(
     assert not [name for name in sizes if name.endswith("embed_tokens.weight")], "no whole embedding table"
 
 
+def stop(*args: Any, **kwargs: Any) -> None:
+    raise KeyboardInterrupt
+
+
 def stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every run ends as by a kill in the middle of this optimizer step."""
     plain = JointTrainer.training_step
@@ -182,6 +186,20 @@ def test_a_stopped_run_goes_on_to_the_same_weights(
     one, two = load_file(undisturbed / name), load_file(resumed / name)
     assert all(torch.allclose(one[key], two[key], rtol=0, atol=1e-6) for key in one)
     assert not (Path(half.output) / "checkpoints" / "checkpoint-99").exists()
+
+
+def test_a_run_stopped_while_it_finishes(
+    write_rows: Write, rows_of: Rows, train_config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All steps are done, the model is half in place: the same command puts it there without training again."""
+    file = write_rows(rows_of(16))
+    undisturbed, half = train(train_config(file, "one")), train_config(file, "two")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("o1_retriever.training.run.write_card", stop)
+        train(half)
+    stop_at(0, monkeypatch)
+    one, two = load_file(undisturbed / "model.safetensors"), load_file(train(half) / "model.safetensors")
+    assert all(torch.equal(one[key], two[key]) for key in one)
 
 
 def test_own_thoughts_are_sampled_read_and_renewed(
