@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import gc
 import json
-import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,7 +27,7 @@ from benchmarks.timing import Ratio, alternate
 from benchmarks.training_batches import HALF_BILLION, MINI, Shape, Template, examples, model_of
 from o1_retriever.training import losses
 from o1_retriever.training.batch import Assembler, JointBatch, Labels
-from o1_retriever.training.config import LossSettings
+from o1_retriever.training.config import DataSettings, LossSettings
 from o1_retriever.training.step import JointStep
 
 CPU = torch.device("cpu")
@@ -39,7 +40,8 @@ def autocast(shape: Shape) -> AbstractContextManager[object]:
 
 
 def assembler() -> Assembler:
-    return Assembler(Template(), 8, LossSettings())  # type: ignore[arg-type]
+    multiple = DataSettings(files=["none"]).pad_to_multiple
+    return Assembler(Template(), multiple, LossSettings())  # type: ignore[arg-type]
 
 
 def without_labels(batch: JointBatch) -> JointBatch:
@@ -140,9 +142,16 @@ def peak_memory(case: str) -> float:
 
 def measure_memory(case: str) -> None:
     work = CASES[case]()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    gc.collect()
+    before = _status("VmRSS")
     work()
-    print(json.dumps((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024))
+    print(json.dumps(_status("VmHWM") - before))
+
+
+def _status(field: str) -> float:
+    """MiB, from Linux's /proc; `ru_maxrss` of a started process would hold its parent's peak."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:")) / 1024
 
 
 def show(title: str, ratio: Ratio, limit: float | None, memory: tuple[float, float] | None = None) -> bool:

@@ -13,12 +13,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
 from o1_retriever.errors import CheckpointError
 from o1_retriever.pooling import last_token
 from o1_retriever.training.batch import JointBatch, Labels, PaddedRows
 from o1_retriever.training.losses import thought_nll
+
+LABEL_STEP = 128
+"""Logits are computed for a multiple of this many positions: a CPU holds a compiled kernel for every number of them."""
 
 
 @dataclass(frozen=True)
@@ -104,8 +108,10 @@ def joint_forward(model: PreTrainedModel, batch: JointBatch, with_nll: bool = Tr
 
 
 def _nll(model: PreTrainedModel, hidden: Tensor, labels: Labels) -> Tensor:
-    """(L,) negative log-likelihoods; logits only where there are labels."""
-    return thought_nll(vocabulary_logits(model, hidden[labels.rows, labels.positions]), labels.tokens)
+    """(L,) negative log-likelihoods; logits only where there are labels, and for fillers up to a multiple."""
+    count = len(labels.tokens)
+    filled = [pad(index, (0, -count % LABEL_STEP)) for index in (labels.rows, labels.positions)]
+    return thought_nll(vocabulary_logits(model, hidden[filled[0], filled[1]])[:count], labels.tokens)
 
 
 def _hidden(model: PreTrainedModel, rows: PaddedRows) -> Tensor:
