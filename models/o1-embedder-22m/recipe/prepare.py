@@ -82,7 +82,7 @@ def main() -> None:
     write(args.work / "passages.jsonl", passage_rows(data))
     model, tokenizer = causal_minilm()
     embedder = O1Embedder(Checkpoint.from_objects(model, tokenizer, SERVING))
-    start_from_unigrams(embedder, random.Random(0).sample(data.passages, 5000))
+    start_from_unigrams(embedder, random.Random(0).sample(data.passages, min(5000, len(data.passages))))
     embedder.save_pretrained(args.work / "base")
 
 
