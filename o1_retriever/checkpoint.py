@@ -105,8 +105,7 @@ def save_checkpoint(checkpoint: Checkpoint, folder: str | os.PathLike[str]) -> P
         CheckpointError: the folder exists and is not empty, or the disk refuses.
     """
     target = Path(folder)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise CheckpointError(f"{target} is not an empty folder: choose another name or remove it first.")
+    refuse_taken(target)
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         partial.mkdir(parents=True)
@@ -123,6 +122,12 @@ def save_checkpoint(checkpoint: Checkpoint, folder: str | os.PathLike[str]) -> P
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return target
+
+
+def refuse_taken(target: Path) -> None:
+    """CheckpointError where something is already at the place to write to."""
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise CheckpointError(f"{target} is not an empty folder: choose another name or remove it first.")
 
 
 def default_device() -> torch.device:

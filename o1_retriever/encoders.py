@@ -19,6 +19,9 @@ from o1_retriever.fingerprints import digest, hash_state
 
 Array = NDArray[np.float32]
 
+MINILM = "all-MiniLM-L6-v2"
+"""Comes from its package, without any download; a folder of that name needs `./`."""
+
 
 class Encoder(Protocol):
     """Turns texts into unit vectors.
@@ -44,7 +47,7 @@ class SentenceTransformerEncoder:
     """Any sentence-transformers model with its own defaults, float32, cosine similarity.
 
     Args:
-        name_or_path: a folder or hub id; None is all-MiniLM-L6-v2 from its package, without any download.
+        name_or_path: a folder or hub id; None is `MINILM`.
         device: to compute on.
 
     Raises:
@@ -58,7 +61,7 @@ class SentenceTransformerEncoder:
             raise MissingDependencyError(
                 "This model needs sentence-transformers: pip install 'o1-retriever[synthesis]'"
             ) from error
-        source = name_or_path or _minilm()
+        source = _minilm() if name_or_path in (None, MINILM) else name_or_path
         try:
             self._model = SentenceTransformer(source, device=device)
         except (OSError, ValueError) as error:
@@ -127,7 +130,7 @@ def compute_precision(embedder: O1Embedder) -> str:
 
 def baseline_name(name_or_path: str | None) -> str:
     """How reports call the baseline."""
-    return Path(name_or_path).name if name_or_path else "all-MiniLM-L6-v2"
+    return Path(name_or_path).name if name_or_path else MINILM
 
 
 def _minilm() -> str:

@@ -87,23 +87,17 @@ def export(source: str | os.PathLike[str], output: str | os.PathLike[str], dtype
         CheckpointError: the source cannot be used, the output is taken, the dtype is unknown or too narrow for the
             weights, or the disk refuses.
     """
-    from o1_retriever.checkpoint import load_checkpoint, save_checkpoint
+    from o1_retriever.checkpoint import load_checkpoint, refuse_taken, save_checkpoint
 
     if dtype not in (*DTYPES, AUTO):
         raise CheckpointError(f"Unknown dtype {dtype!r}: use one of {', '.join((*DTYPES, AUTO))}.")
-    _refuse_taken(Path(output))
+    refuse_taken(Path(output))  # `save_checkpoint` would do it after minutes of loading
     # "auto" merges an adapter in its base's dtype; a named dtype merges in float32 and rounds once, visibly
     checkpoint = load_checkpoint(source, device="cpu", dtype=AUTO if dtype == AUTO else "float32")
     rounded = dtype != AUTO and _convert(checkpoint, dtype)
     exported = _describe(save_checkpoint(checkpoint, output), checkpoint, rounded)
     _warn_of_change(exported, checkpoint.source)
     return exported
-
-
-def _refuse_taken(output: Path) -> None:
-    """What `save_checkpoint` would refuse too, but before minutes of loading."""
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise CheckpointError(f"{output} is not an empty folder: choose another name or remove it first.")
 
 
 def _convert(checkpoint: Checkpoint, name: str) -> bool:

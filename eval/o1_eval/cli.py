@@ -105,7 +105,7 @@ def _committee(args: Namespace, command_line: str) -> None:
     from o1_retriever.encoders import SentenceTransformerEncoder
     from o1_retriever.errors import InvalidInputError
     from o1_retriever.synthesis.committee import DenseMember
-    from o1_retriever.synthesis.parts import MINILM, make_members
+    from o1_retriever.synthesis.parts import make_members
     from o1_retriever.thinkers import RecordedThoughts
     from o1_retriever.vectors import VectorCache
 
@@ -116,7 +116,7 @@ def _committee(args: Namespace, command_line: str) -> None:
     collections = [Collection.read(Path(folder), args.split) for folder in args.data]
     cache = VectorCache((Path(args.cache) if args.cache else Path(args.out) / "cache") / "passages")
     members = make_members(args.members, cache, fast=args.fast)
-    scored = Scored(SentenceTransformerEncoder(None if args.scored == MINILM else args.scored, device), cache)
+    scored = Scored(SentenceTransformerEncoder(args.scored, device), cache)
     voters = [member.encoder.passage_key for member in members if isinstance(member, DenseMember)]
     if scored.encoder.passage_key in voters:
         raise InvalidInputError(f"{args.scored} is scored, so it must not vote too: leave it out of --members.")

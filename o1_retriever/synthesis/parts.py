@@ -29,9 +29,6 @@ from o1_retriever.tasks import TASKS, Task
 from o1_retriever.thinkers import Thinker
 from o1_retriever.vectors import VectorCache
 
-MINILM = "all-MiniLM-L6-v2"
-"""Comes from its package; any other name is a folder or a hub id."""
-
 
 def make_synthesis(args: Namespace) -> Synthesis:
     """Everything that a run needs; models are loaded, nothing is computed or asked yet.
@@ -97,7 +94,7 @@ def _member(name: str, cache: VectorCache, fast: bool) -> Member:
         encoding = EncodingConfig(precision="fast" if fast else "full")
         embedder = O1Embedder.from_pretrained(name.removeprefix("o1:"), encoding=encoding)
         return o1_member(embedder, name, cache)
-    return DenseMember(SentenceTransformerEncoder(None if name == MINILM else name, str(default_device())), cache)
+    return DenseMember(SentenceTransformerEncoder(name, str(default_device())), cache)
 
 
 def make_expert(args: Namespace) -> Expert:

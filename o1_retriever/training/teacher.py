@@ -15,9 +15,6 @@ from o1_retriever.encoding import autocast
 from o1_retriever.errors import CheckpointError
 from o1_retriever.training.run_settings import TrainingPrecision
 
-MINILM = "all-MiniLM-L6-v2"
-"""Comes from its package; any other name is a folder or a hub id."""
-
 
 class Teacher:
     """Encodes texts without gradients.
@@ -34,7 +31,7 @@ class Teacher:
     """
 
     def __init__(self, name: str, device: torch.device, precision: TrainingPrecision, dimension: int) -> None:
-        self._encoder = SentenceTransformerEncoder(None if name == MINILM else name, str(device))
+        self._encoder = SentenceTransformerEncoder(name, str(device))
         self._device, self._fast = device, precision == "bfloat16"
         width = self.queries(["a"]).shape[1]
         if width != dimension:
