@@ -37,10 +37,19 @@ class _OnDevice:
 
 @dataclass(frozen=True)
 class PaddedRows(_OnDevice):
-    """Token ids (R, T), padded on the right, and the position (R,) of each row's last token."""
+    """Rows padded on the right, and in which parts they are computed.
+
+    Attributes:
+        ids: (R, T) token ids.
+        last: (R,) position of each row's last token.
+        order: (R,) the rows from the shortest to the longest; chunks of it are computed together.
+        widths: of each chunk, in tokens: what is beyond is padding.
+    """
 
     ids: Tensor
     last: Tensor
+    order: Tensor
+    widths: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,7 @@ class GroupFacts(_OnDevice):
         identities: equal numbers are equal texts.
         known: (B, KNOWN) identities of the query's positives: no negatives of it, wherever they come from.
         scores: of the rows; NaN rows have none.
+        own: (B,) whether the query side holds a thought of the model's own.
         teacher_passages: (B * N, D) the teacher's vectors; None where no term needs them.
         teacher_queries: (B, D) the teacher's vectors of the bare queries.
     """
@@ -69,6 +79,7 @@ class GroupFacts(_OnDevice):
     identities: Tensor
     known: Tensor
     scores: Tensor
+    own: Tensor
     teacher_passages: Tensor | None = None
     teacher_queries: Tensor | None = None
 
@@ -108,6 +119,7 @@ class Assembler:
         loss: which parts its terms need.
         teacher: of its terms that need one.
         context: positions the model has.
+        length_groups: parts of similar lengths that rows are computed in.
     """
 
     def __init__(
@@ -117,9 +129,10 @@ class Assembler:
         loss: LossSettings,
         teacher: Teacher | None = None,
         context: int = 1 << 30,
+        length_groups: int = 1,
     ) -> None:
         self.prompts, self.multiple, self.loss, self.teacher = prompts, multiple, loss, teacher
-        self.context = context
+        self.context, self.length_groups = context, length_groups
 
     def __call__(self, examples: Sequence[Example], own: Thoughts) -> JointBatch:
         """The batch of some examples, own thoughts in place of those that wait for one."""
@@ -143,7 +156,7 @@ class Assembler:
             bare=self.pad([self.prompts.close(e.prompt, None) for e in examples])
             if self.loss.needs_bare_queries
             else None,
-            facts=self._facts(examples),
+            facts=self._facts(examples, own),
             where=[example.where for example in examples],
         )
 
@@ -189,13 +202,14 @@ class Assembler:
                 row += 1
         return _labels(rows, positions, tokens)
 
-    def _facts(self, examples: Sequence[Example]) -> GroupFacts:
+    def _facts(self, examples: Sequence[Example], own: Thoughts) -> GroupFacts:
         unknown = [float("nan")] * len(examples[0].passages)
         facts = GroupFacts(
             real=torch.tensor([example.real for example in examples]),
             identities=torch.tensor([example.identities for example in examples]),
             known=torch.tensor([example.known for example in examples]),
             scores=torch.tensor([example.scores or unknown for example in examples]),
+            own=torch.tensor([example.own and example.visit in own for example in examples]),
         )
         if self.teacher is None:
             return facts
@@ -206,11 +220,15 @@ class Assembler:
         )
 
     def pad(self, rows: Sequence[Sequence[int]]) -> PaddedRows:
-        """Rows on the right, to a multiple."""
-        longest = max(len(row) for row in rows)
-        width = max(longest, min(-(-longest // self.multiple) * self.multiple, self.context))
-        ids = torch.tensor([[*row, *[self.prompts.pad] * (width - len(row))] for row in rows])
-        return PaddedRows(ids, torch.tensor([len(row) - 1 for row in rows]))
+        """Rows on the right, to a multiple; short rows are computed beside short ones."""
+        lengths = torch.tensor([len(row) for row in rows])
+        order = lengths.argsort(stable=True)
+        widths = tuple(self._width(int(lengths[part[-1]])) for part in order.chunk(self.length_groups))
+        ids = torch.tensor([[*row, *[self.prompts.pad] * (widths[-1] - len(row))] for row in rows])
+        return PaddedRows(ids, lengths - 1, order, widths)
+
+    def _width(self, longest: int) -> int:
+        return max(longest, min(-(-longest // self.multiple) * self.multiple, self.context))
 
 
 def _labels(rows: Sequence[int], positions: Sequence[int], tokens: Sequence[int]) -> Labels:

@@ -28,6 +28,7 @@ class ModelSettings:
         lora_dropout: probability.
         teacher: sentence-transformers model of the same dimension, for the teacher's terms of the loss; folder, hub id
             or all-MiniLM-L6-v2, which comes with its package.
+        teacher_vectors: folder of passages' vectors by that teacher (`text_vectors.py`); what is not there is encoded.
     """
 
     base: str = "Qwen/Qwen2.5-0.5B"
@@ -38,6 +39,7 @@ class ModelSettings:
     lora_alpha: int = 64
     lora_dropout: float = 0.0
     teacher: str | None = None
+    teacher_vectors: str | None = None
 
     def __post_init__(self) -> None:
         require_one_of("model.tuning", self.tuning, ("lora", "full"))
@@ -95,6 +97,7 @@ FURTHER = (
     "matching_weight",
     "teacher_passage_weight",
     "teacher_query_weight",
+    "teacher_own_weight",
     "passage_generation_weight",
     "distillation_weight",
 )
@@ -113,6 +116,8 @@ class LossSettings:
         matching_weight: pulls the bare query's vector to the thoughtful one's (distilled thinking).
         teacher_passage_weight: pulls the passages' vectors to those of `model.teacher`.
         teacher_query_weight: pulls the bare queries' vectors to those of `model.teacher`.
+        teacher_own_weight: pulls queries with thoughts of the model's own to the teacher's vectors of the bare queries:
+            a thought that knows nothing shall do no harm.
         passage_generation_weight: next-token loss on passages, from which a model that cannot write yet learns to.
         passage_generation_share: of the passages' tokens that it is computed at.
         distillation_weight: KL to the rows' teacher scores over each query's group.
@@ -127,6 +132,7 @@ class LossSettings:
     matching_weight: float = 0.0
     teacher_passage_weight: float = 0.0
     teacher_query_weight: float = 0.0
+    teacher_own_weight: float = 0.0
     passage_generation_weight: float = 0.0
     passage_generation_share: float = 0.15
     distillation_weight: float = 0.0
@@ -157,7 +163,7 @@ class LossSettings:
 
     @property
     def needs_teacher(self) -> bool:
-        return self.teacher_passage_weight > 0 or self.teacher_query_weight > 0
+        return self.teacher_passage_weight > 0 or self.teacher_query_weight > 0 or self.teacher_own_weight > 0
 
 
 @dataclass(frozen=True)
@@ -226,5 +232,5 @@ class TrainConfig:
     def __post_init__(self) -> None:
         require(
             not self.loss.needs_teacher or self.model.teacher is not None,
-            "loss.teacher_passage_weight and loss.teacher_query_weight need a model.teacher: name one.",
+            "loss.teacher_passage_weight, teacher_query_weight and teacher_own_weight need a model.teacher: name one.",
         )

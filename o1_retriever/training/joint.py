@@ -92,31 +92,47 @@ def joint_forward(model: PreTrainedModel, batch: JointBatch, with_nll: bool = Tr
         "queries" (B, D), "passages" (B * N, D) and "bare" (B, D) unit vectors, float32, as far as the batch has them;
         "nll" (L,) of each label and "passage_nll" of each passage label, where there are any.
     """
-    hidden = _hidden(model, batch.queries)
     size = len(batch)
-    result = {"queries": last_token(hidden[:size], batch.queries.last[:size])}
-    if with_nll and len(batch.labels.tokens):
-        result["nll"] = _nll(model, hidden, batch.labels)
+    vectors, nll = _read(model, batch.queries, batch.labels if with_nll else None)
+    result = {"queries": vectors[:size]}
+    if nll is not None:
+        result["nll"] = nll
     if batch.passages is not None:
-        hidden = _hidden(model, batch.passages)
-        result["passages"] = last_token(hidden, batch.passages.last)
-        if with_nll and batch.passage_labels is not None and len(batch.passage_labels.tokens):
-            result["passage_nll"] = _nll(model, hidden, batch.passage_labels)
+        result["passages"], nll = _read(model, batch.passages, batch.passage_labels if with_nll else None)
+        if nll is not None:
+            result["passage_nll"] = nll
     if batch.bare is not None:
-        result["bare"] = last_token(_hidden(model, batch.bare), batch.bare.last)
+        result["bare"], _ = _read(model, batch.bare, None)
     return result
 
 
-def _nll(model: PreTrainedModel, hidden: Tensor, labels: Labels) -> Tensor:
-    """(L,) negative log-likelihoods; logits only where there are labels, and for fillers up to a multiple."""
-    count = len(labels.tokens)
-    filled = [pad(index, (0, -count % LABEL_STEP)) for index in (labels.rows, labels.positions)]
-    return thought_nll(vocabulary_logits(model, hidden[filled[0], filled[1]])[:count], labels.tokens)
+def _read(model: PreTrainedModel, rows: PaddedRows, labels: Labels | None) -> tuple[Tensor, Tensor | None]:
+    """(R, D) vectors, and (L,) negative log-likelihoods where there are labels; part by part of similar lengths."""
+    vectors, states, taken = [], [], []
+    place = torch.empty_like(rows.order)
+    for part, width in zip(rows.order.chunk(len(rows.widths)), rows.widths, strict=True):
+        hidden = _hidden(model, rows.ids[part, :width])
+        vectors.append(last_token(hidden, rows.last[part]))
+        if labels is not None:
+            mine = torch.isin(labels.rows, part).nonzero()[:, 0]
+            place[part] = torch.arange(len(part), device=part.device)
+            states.append(hidden[place[labels.rows[mine]], labels.positions[mine]])
+            taken.append(mine)
+    found = torch.cat(vectors)[rows.order.argsort()]
+    if labels is None or not len(labels.tokens):
+        return found, None
+    return found, _nll(model, torch.cat(states)[torch.cat(taken).argsort()], labels.tokens)
 
 
-def _hidden(model: PreTrainedModel, rows: PaddedRows) -> Tensor:
+def _nll(model: PreTrainedModel, hidden: Tensor, tokens: Tensor) -> Tensor:
+    """(L,) negative log-likelihoods; logits for the labels' states (L, D), and for fillers up to a multiple."""
+    filled = pad(hidden, (0, 0, 0, -len(tokens) % LABEL_STEP))
+    return thought_nll(vocabulary_logits(model, filled)[: len(tokens)], tokens)
+
+
+def _hidden(model: PreTrainedModel, ids: Tensor) -> Tensor:
     """(R, T, D) final hidden states; no padding mask, since causal attention never sees what follows."""
-    return model.base_model(input_ids=rows.ids, use_cache=False).last_hidden_state  # type: ignore[no-any-return]
+    return model.base_model(input_ids=ids, use_cache=False).last_hidden_state  # type: ignore[no-any-return]
 
 
 def install(model: nn.Module) -> None:

@@ -24,7 +24,8 @@ def embedding_terms(vectors: Vectors, facts: GroupFacts, settings: LossSettings)
         settings: weights, temperature, masking.
 
     Returns:
-        scalars under "contrastive", "no_thought", "matching", "teacher_passage", "teacher_query", "distillation".
+        scalars under "contrastive", "no_thought", "matching", "teacher_passage", "teacher_query", "teacher_own",
+        "distillation".
     """
     terms: dict[str, Tensor] = {}
     if vectors.passages is None:
@@ -40,6 +41,9 @@ def embedding_terms(vectors: Vectors, facts: GroupFacts, settings: LossSettings)
         terms["teacher_passage"] = far[facts.real.reshape(-1)].mean()
     if settings.teacher_query_weight > 0 and facts.teacher_queries is not None and vectors.bare is not None:
         terms["teacher_query"] = losses.vector_distillation(vectors.bare, facts.teacher_queries).mean()
+    if settings.teacher_own_weight > 0 and facts.teacher_queries is not None:
+        far = losses.vector_distillation(vectors.queries, facts.teacher_queries)
+        terms["teacher_own"] = (far * facts.own).sum() / facts.own.sum().clamp(min=1)
     if settings.distillation_weight > 0:
         terms["distillation"] = _distillation(vectors.queries, vectors.passages, facts, settings)
     return terms
@@ -55,6 +59,7 @@ def weighted(terms: dict[str, Tensor], settings: LossSettings) -> Tensor:
         "matching": settings.matching_weight,
         "teacher_passage": settings.teacher_passage_weight,
         "teacher_query": settings.teacher_query_weight,
+        "teacher_own": settings.teacher_own_weight,
         "distillation": settings.distillation_weight,
     }
     return torch.stack([weights[name] * term for name, term in terms.items()]).sum()

@@ -83,7 +83,8 @@ def train(config: TrainConfig) -> Path:
 def _teacher(config: TrainConfig, device: torch.device, dimension: int) -> Teacher | None:
     if config.model.teacher is None or not config.loss.needs_teacher:
         return None
-    return Teacher(config.model.teacher, device, config.run.precision, dimension)
+    known = config.model.teacher_vectors
+    return Teacher(config.model.teacher, device, config.run.precision, dimension, Path(known) if known else None)
 
 
 def _shares(given: dict[str, float], sources: Sequence[str]) -> tuple[float, ...]:

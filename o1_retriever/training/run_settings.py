@@ -26,6 +26,8 @@ class RunSettings:
         accumulate: micro-batches per optimizer step; each is contrasted by itself.
         chunk_size: queries computed at once; 0 the whole batch. Below `batch_size` gradients are cached
             (arXiv 2101.06983): equal gradients, memory bounded by the chunk.
+        length_groups: parts of similar lengths that a batch is computed in: less padding, more calls. 1 suits a GPU;
+            with few processor cores a part should still hold some thousand tokens.
         learning_rate: peak.
         embedding_rate: of the embedding tables, times the learning rate.
         head_rate: of the language-model head where it is no embedding table, times the learning rate.
@@ -50,6 +52,7 @@ class RunSettings:
     batch_size: int = 16
     accumulate: int = 1
     chunk_size: int = 0
+    length_groups: int = 1
     learning_rate: float = 1e-4
     embedding_rate: float = 1.0
     head_rate: float = 1.0
@@ -72,7 +75,7 @@ class RunSettings:
         if self.steps is not None:
             require_int("run.steps", self.steps, 1)
         require_float("run.epochs", self.epochs, 1e-6, 1e6)
-        for name in ("batch_size", "accumulate", "save_every", "keep", "log_every"):
+        for name in ("batch_size", "accumulate", "save_every", "keep", "log_every", "length_groups"):
             require_int(f"run.{name}", getattr(self, name), 1)
         for name in ("chunk_size", "seed"):
             require_int(f"run.{name}", getattr(self, name), 0)

@@ -1,12 +1,15 @@
 """A frozen retriever whose vectors are targets: any sentence-transformers model of the same dimension.
 
-It encodes each batch anew: a batch's vectors then depend on nothing that a resumed run would have to remember.
+It encodes each batch anew, or looks passages up where they were encoded before: either way a batch's vectors depend on
+nothing that a resumed run would have to remember.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,6 +17,7 @@ from o1_retriever.encoders import SentenceTransformerEncoder
 from o1_retriever.encoding import autocast
 from o1_retriever.errors import CheckpointError
 from o1_retriever.training.run_settings import TrainingPrecision
+from o1_retriever.training.text_vectors import TextVectors
 
 
 class Teacher:
@@ -24,15 +28,25 @@ class Teacher:
         device: to compute on.
         precision: "bfloat16" computes under autocast where the device has it.
         dimension: of the student's vectors.
+        vectors: folder of passages' vectors that are read instead of computed; None: all are computed.
 
     Raises:
-        CheckpointError: the teacher's vectors have another dimension.
+        CheckpointError: the teacher's vectors have another dimension, or the folder holds another encoder's.
         ModelNotFoundError: there is no such model.
     """
 
-    def __init__(self, name: str, device: torch.device, precision: TrainingPrecision, dimension: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        device: torch.device,
+        precision: TrainingPrecision,
+        dimension: int,
+        vectors: Path | None = None,
+    ) -> None:
         self._encoder = SentenceTransformerEncoder(name, str(device))
         self._device, self._fast = device, precision == "bfloat16"
+        self.key = self._encoder.passage_key
+        self._known = None if vectors is None else TextVectors(vectors, self.key)
         width = self.queries(["a"]).shape[1]
         if width != dimension:
             raise CheckpointError(
@@ -42,11 +56,22 @@ class Teacher:
     @torch.no_grad()
     def passages(self, texts: Sequence[str]) -> Tensor:
         """(N, D) unit vectors."""
-        with autocast("fast" if self._fast else "full", self._device):
-            return torch.from_numpy(self._encoder.encode_passages(texts))
+        if self._known is None:
+            return self._encode(texts)
+        there, found = self._known.find(texts)
+        vectors = torch.empty(len(texts), found.shape[1])
+        vectors[torch.from_numpy(there)] = torch.from_numpy(np.asarray(found))
+        missing = [text for text, known in zip(texts, there, strict=True) if not known]
+        if missing:
+            vectors[torch.from_numpy(~there)] = self._encode(missing)
+        return vectors
 
     @torch.no_grad()
     def queries(self, texts: Sequence[str]) -> Tensor:
         """(B, D) unit vectors."""
         with autocast("fast" if self._fast else "full", self._device):
             return torch.from_numpy(self._encoder.encode_queries(texts))
+
+    def _encode(self, texts: Sequence[str]) -> Tensor:
+        with autocast("fast" if self._fast else "full", self._device):
+            return torch.from_numpy(self._encoder.encode_passages(texts))

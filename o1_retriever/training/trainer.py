@@ -73,11 +73,12 @@ class JointTrainer(Trainer):
         self._where: list[str] = []
 
     def _make_step(self) -> JointStep:
-        config, loss = self.config, self.config.loss
+        config, loss, prompts = self.config, self.config.loss, self.examples.prompts
+        multiple, groups = config.data.pad_to_multiple, config.run.length_groups
         return JointStep(
             self.model_wrapped,
             loss,
-            Assembler(self.examples.prompts, config.data.pad_to_multiple, loss, self.teacher, context_of(self.causal)),
+            Assembler(prompts, multiple, loss, self.teacher, context_of(self.causal), groups),
             config.run.chunk_size,
             self._backward,
             lambda: self.accelerator.no_sync(self.model_wrapped),

@@ -95,6 +95,33 @@ def test_cached_gradients_equal_plain_ones(
     assert {n: float(v) for n, v in cached.items()} == pytest.approx({n: float(v) for n, v in plain.items()}, rel=1e-4)
 
 
+@pytest.mark.parametrize("groups", [2, 3, 100])
+@pytest.mark.parametrize("chunk_size", [0, 3])
+def test_length_groups_change_nothing(
+    groups: int,
+    chunk_size: int,
+    examples_of: MakeExamples,
+    rows_of: Rows,
+    make_embedder: MakeEmbedder,
+    step_of: Any,
+) -> None:
+    embedder, rows = make_embedder(), rows_of(8)
+    for index, row in enumerate(rows):
+        row["pos"] = [" ".join([row["pos"][0], *["more"] * (5 * index)])]
+    settings = LossSettings(no_thought_weight=0.3, passage_generation_weight=0.5, passage_generation_share=1.0)
+    examples = examples_of(rows, embedder=embedder)
+    plain = step_of(embedder, settings).run(examples, {})
+    expected = gradients(embedder)
+    step = step_of(embedder, settings, chunk_size)
+    step.assemble.length_groups = groups
+    widths = step.assemble(examples, {}).passages.widths
+    assert len(widths) > 1 and widths[0] < widths[-1] and list(widths) == sorted(widths)
+    values = step.run(examples, {})
+    assert {n: float(v) for n, v in values.items()} == pytest.approx({n: float(v) for n, v in plain.items()}, rel=1e-4)
+    for name, gradient in gradients(embedder).items():
+        assert (gradient - expected[name]).norm() / expected[name].norm().clamp(min=1e-6) < 1e-5, name
+
+
 def test_dropout_is_replayed(
     examples_of: MakeExamples, rows_of: Rows, make_embedder: MakeEmbedder, step_of: Any
 ) -> None:
@@ -218,6 +245,24 @@ def test_teacher_and_passage_terms_by_hand(
     assert float(values["passage_generation"]) == pytest.approx(sum(nll) / len(nll), rel=1e-4)
     weights = {"contrastive": 0.8, "generation": 0.2, "teacher_passage": 2.0, "teacher_query": 3.0}
     weights["passage_generation"] = 5.0
+    assert float(values["loss"]) == pytest.approx(sum(w * float(values[n]) for n, w in weights.items()), rel=1e-5)
+
+
+@pytest.mark.parametrize("sampled", [0, 2])
+def test_teacher_of_own_thoughts_by_hand(
+    sampled: int, examples_of: MakeExamples, rows_of: Rows, make_embedder: MakeEmbedder, step_of: Any
+) -> None:
+    """1 - cosine of queries with own thoughts to the teacher's bare ones; recorded thoughts are left alone."""
+    embedder, teacher = make_embedder(), FixedTeacher()
+    examples = [dataclasses.replace(e, own=True) for e in examples_of(rows_of(3), embedder=embedder)]
+    own = {example.visit: [7, 8, 9] for example in examples[:sampled]}
+    values = step_of(embedder, LossSettings(teacher_own_weight=2.0), teacher=teacher).run(examples, own)
+    queries = [example.query for example in examples[:sampled]]
+    text = embedder.checkpoint.tokenizer.decode([7, 8, 9])
+    vectors = embedder.encode_query(queries, thoughts=[[text]] * sampled) if sampled else []
+    far = [1 - float(v @ t) for v, t in zip(vectors, teacher.queries(queries).numpy() if sampled else [], strict=True)]
+    assert float(values["teacher_own"]) == pytest.approx(sum(far) / max(len(far), 1), abs=1e-5)
+    weights = {"contrastive": 0.8, "generation": 0.2, "teacher_own": 2.0}
     assert float(values["loss"]) == pytest.approx(sum(w * float(values[n]) for n, w in weights.items()), rel=1e-5)
 
 
