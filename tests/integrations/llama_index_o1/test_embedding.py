@@ -15,10 +15,10 @@ from llama_index.core.ingestion import IngestionCache, IngestionPipeline
 from llama_index.core.ingestion.pipeline import get_transformation_hash
 from llama_index.core.schema import TextNode
 from llama_index.core.storage.kvstore import SimpleKVStore
-from llama_index.embeddings.o1 import O1Embedding, base, models
+from llama_index.embeddings.o1 import O1Embedding, base
 from pydantic import ValidationError
 
-from o1_retriever import O1Embedder
+from o1_retriever import O1Embedder, shared_models
 from o1_retriever.errors import CheckpointError, InvalidInputError
 
 TEXTS = [
@@ -246,7 +246,7 @@ def test_async_leaves_the_event_loop_free(embedding: O1Embedding, monkeypatch: p
 
 
 def test_one_model_per_process(tiny_folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models, "_models", {})
+    monkeypatch.setattr(shared_models, "_models", {})
     loads: list[str] = []
     plain = O1Embedder.from_pretrained
 

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from llama_index.core.base.embeddings.base import BaseEmbedding, Embedding
 from llama_index.core.bridge.pydantic import ConfigDict, Field, ValidationInfo, field_validator
-from llama_index.embeddings.o1.models import shared_embedder
 
 from o1_retriever import O1Embedder, ThinkingConfig
 from o1_retriever.bundled import DEFAULT_MODEL
 from o1_retriever.errors import InvalidInputError
+from o1_retriever.shared_models import shared_embedder
 
 FINGERPRINT = "passage_fingerprint"
 QUERY_SIDE = tuple(field.name for field in dataclasses.fields(ThinkingConfig))

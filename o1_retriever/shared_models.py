@@ -1,11 +1,11 @@
-"""One loaded model per process, shared by every `O1Embedding` of equal settings. Knows nothing of LlamaIndex."""
+"""One loaded model per process, shared by every object of equal settings in any framework."""
 
 from __future__ import annotations
 
 import os
 import threading
 
-from o1_retriever import O1Embedder
+from o1_retriever.embedder import O1Embedder
 
 Settings = tuple[str, str | None, str | None, str | None]
 """Model name, revision, device, dtype."""
