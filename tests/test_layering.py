@@ -36,6 +36,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "o1_retriever": set(),
     # An integration that needs another one (in the same distribution, say) is named here, one by one.
     **{integration: {"o1_retriever"} for integration in INTEGRATIONS},
+    # they ask the stamp of Chroma collections, where chroma-o1 is installed
+    "langchain_o1": {"o1_retriever", "chroma_o1"},
+    "llama_index.retrievers.o1": {"o1_retriever", "llama_index.embeddings.o1", "chroma_o1"},
     "o1_eval": LIBRARIES,
     "demos": LIBRARIES | {"o1_eval"},
     "benchmarks": LIBRARIES | {"o1_eval"},

@@ -1,10 +1,11 @@
-"""o1-retriever with Chroma: a store that knows its model, and the commands `o1 index` and `o1 search`."""
+"""o1-retriever with Chroma: a store that knows its model, an embedding function, `o1 index` and `o1 search`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # chromadb takes a second to import: it waits until a store is asked for
+    from chroma_o1.embedding_function import O1EmbeddingFunction, open_collection
     from chroma_o1.errors import StoreError, StoreLockedError, StoreNotFoundError
     from chroma_o1.passages import AddReport, Hit, Passage, StoredPassage
     from chroma_o1.stamping import check, read_stamp, stamp
@@ -14,12 +15,14 @@ __all__ = [
     "AddReport",
     "Hit",
     "O1ChromaStore",
+    "O1EmbeddingFunction",
     "Passage",
     "StoreError",
     "StoreLockedError",
     "StoreNotFoundError",
     "StoredPassage",
     "check",
+    "open_collection",
     "read_stamp",
     "stamp",
 ]
@@ -27,12 +30,14 @@ _HOMES = {
     "AddReport": "passages",
     "Hit": "passages",
     "O1ChromaStore": "store",
+    "O1EmbeddingFunction": "embedding_function",
     "Passage": "passages",
     "StoreError": "errors",
     "StoreLockedError": "errors",
     "StoreNotFoundError": "errors",
     "StoredPassage": "passages",
     "check": "stamping",
+    "open_collection": "embedding_function",
     "read_stamp": "stamping",
     "stamp": "stamping",
 }

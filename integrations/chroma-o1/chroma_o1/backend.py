@@ -1,20 +1,22 @@
-"""Opens Chroma: clients, and collections with our settings. Vectors are always passed in; Chroma embeds nothing."""
+"""Opens Chroma: clients, and collections with our settings."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import chromadb
 from chromadb import Collection
+from chromadb.api import ClientAPI
 from chromadb.api.client import Client
 from chromadb.api.collection_configuration import CreateHNSWConfiguration
 from chromadb.api.shared_system_client import SharedSystemClient
+from chromadb.api.types import EmbeddingFunction
 from chromadb.config import Settings
 from chromadb.errors import NotFoundError
 
 from chroma_o1.errors import StoreError, StoreNotFoundError, explain
-from chroma_o1.stamping import FINGERPRINT_KEY, Embedder, check, stamp
+from chroma_o1.stamping import FINGERPRINT_KEY, Embedder, check, read_stamp, stamp
 
 HNSW: CreateHNSWConfiguration = {
     "space": "cosine",
@@ -68,8 +70,21 @@ def open_server(host: str, port: int, ssl: bool, headers: dict[str, str] | None)
     return cast(Client, client)
 
 
-def open_collection(client: Client, name: str, embedder: Embedder, create: bool) -> Collection:
+def open_collection(
+    client: ClientAPI,
+    name: str,
+    embedder: Embedder,
+    create: bool = True,
+    embedding_function: EmbeddingFunction[Any] | None = None,
+) -> Collection:
     """The collection of that name, checked; with `create`, a new one where there is none.
+
+    Args:
+        client: of any kind.
+        name: of the collection.
+        embedder: whose vectors it must hold.
+        create: make it if need be; several clients of a server may do so at once.
+        embedding_function: what embeds texts that the collection is given; None: nothing does.
 
     Raises:
         StoreNotFoundError: there is none and `create` is off.
@@ -77,26 +92,26 @@ def open_collection(client: Client, name: str, embedder: Embedder, create: bool)
         FingerprintMismatchError: it holds vectors of another model.
     """
     try:
-        collection = client.get_collection(name, embedding_function=None)
+        collection = client.get_collection(name, embedding_function=embedding_function)
     except NotFoundError as error:
         if not create:
             known = ", ".join(sorted(c.name for c in client.list_collections())) or "none"
             raise StoreNotFoundError(f"There is no collection {name!r} in the store; it has: {known}.") from error
-        return client.create_collection(
+        collection = client.get_or_create_collection(
             name,
-            embedding_function=None,
-            configuration={"hnsw": HNSW},
+            embedding_function=embedding_function,
+            configuration={"hnsw": HNSW.copy()},
             metadata={FINGERPRINT_KEY: embedder.passage_fingerprint},
         )
     _check_space(collection)
-    if FINGERPRINT_KEY not in (collection.metadata or {}) and not collection.count():
+    if read_stamp(collection) is None and not collection.count():
         stamp(collection, embedder)
     check(collection, embedder)
     return collection
 
 
 def _check_space(collection: Collection) -> None:
-    space = (collection.configuration.get("hnsw") or {}).get("space")
+    space = (collection.configuration_json.get("hnsw") or {}).get("space")
     if space != "cosine":
         raise StoreError(
             f"Collection {collection.name!r} measures {space!r} distance, and scores here are cosine similarities: "

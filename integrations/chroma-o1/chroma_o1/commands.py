@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -13,7 +13,6 @@ from o1_retriever.cli import add_model_arguments, load_embedder
 
 if TYPE_CHECKING:
     from chroma_o1.passages import AddReport, Hit
-    from o1_retriever.query_encoding import QueryEncoding
 
 
 def _add_store_arguments(parser: ArgumentParser) -> None:
@@ -59,6 +58,18 @@ class SearchCommand:
         _add_store_arguments(parser)
         parser.add_argument("-k", "--hits", type=int, default=10, help="number of passages")
         parser.add_argument("--thoughts", type=int | None, default=None, help="number of thoughts; 0 does not think")
+        parser.add_argument(
+            "--mode",
+            type=Literal["dense", "lexical", "hybrid"],
+            default="dense",
+            help="by vectors, by words (BM25), or by both",
+        )
+        parser.add_argument(
+            "--lexical-weight", type=float | None, default=None, help="of the words in a hybrid search (0.4; ranks: 1)"
+        )
+        parser.add_argument(
+            "--fusion", type=Literal["scores", "reciprocal_rank"], default="scores", help="of a hybrid search"
+        )
         parser.add_argument("--json", action="store_true", help="print JSON")
         add_model_arguments(parser)
 
@@ -68,13 +79,24 @@ class SearchCommand:
 
         with O1ChromaStore(embedder, path=args.store, collection=args.collection, create=False) as store:
             start = time.perf_counter()
-            query: QueryEncoding = embedder.encode_query(args.question, args.thoughts, return_thoughts=True)
-            hits = store.search(query.vectors[0], args.hits)
+            query: Any = args.question
+            thoughts: list[str] = []
+            if args.mode != "lexical":
+                encoding = embedder.encode_query(args.question, args.thoughts, return_thoughts=True)
+                query, thoughts = encoding.vectors[0], encoding.thoughts[0]
+            hits = store.search(
+                query,
+                args.hits,
+                mode=args.mode,
+                lexical_weight=args.lexical_weight,
+                fusion=args.fusion,
+                lexical_query=args.question,
+            )
             seconds = time.perf_counter() - start
         if args.json:
-            print(json.dumps(_as_json(args.question, query.thoughts[0], hits, seconds), ensure_ascii=False, indent=2))
+            print(json.dumps(_as_json(args.question, thoughts, hits, seconds), ensure_ascii=False, indent=2))
         else:
-            print(_as_text(query.thoughts[0], hits, seconds))
+            print(_as_text(thoughts, hits, seconds))
         return 0
 
 
@@ -96,6 +118,6 @@ def _as_text(thoughts: list[str], hits: list[Hit], seconds: float) -> str:
     for number, hit in enumerate(hits, start=1):
         name = hit.title or hit.metadata.get("source_id", hit.id)
         lines += ["", f"{number:>2}. {hit.score:.4f}  {name}", f"    {hit.text}"]
-    lines += ["" if hits else "The store holds no passages.", f"{len(hits)} passages in {seconds:.2f} s"]
+    lines += ["" if hits else "No passage was found.", f"{len(hits)} passages in {seconds:.2f} s"]
     encoding = sys.stdout.encoding or "utf-8"
     return "\n".join(lines).encode(encoding, errors="replace").decode(encoding)

@@ -13,7 +13,7 @@ from chromadb.api.client import Client
 
 from chroma_o1 import backend
 from chroma_o1.errors import StoreNotFoundError, store_errors
-from chroma_o1.locking import StoreLock
+from chroma_o1.locking import FOLDER, StoreLock
 from chroma_o1.persistence import DATABASE, IndexGuard
 from chroma_o1.stamping import Embedder
 
@@ -33,6 +33,8 @@ class Connection(Protocol):
     where: str
     client: Client
     collection: Collection
+    lexical_folder: Path | None
+    """Where lexical indexes may be kept; None: nowhere."""
 
     def errors(self) -> AbstractContextManager[None]:
         """Turns Chroma's errors into ours."""
@@ -58,6 +60,7 @@ class ServerConnection:
         self, host: str, port: int, ssl: bool, headers: dict[str, str] | None, choice: CollectionChoice
     ) -> None:
         self.where = f"{host}:{port}"
+        self.lexical_folder: Path | None = None
         with self.errors():
             self.client = backend.open_server(host, port, ssl, headers)
             self.collection = _open_or_close(self.client, choice)
@@ -87,6 +90,7 @@ class FolderConnection:
         self.where, self.folder, self._timeout = str(folder), folder, lock_timeout
         if not choice.create and not (folder / DATABASE).is_file():
             raise StoreNotFoundError(f"There is no store at {folder}: `o1 index PATHS... --store DIR` makes one.")
+        self.lexical_folder: Path | None = folder / FOLDER / "lexical"
         self._lock, self._guard = StoreLock.of(folder), IndexGuard(folder)
         with self.errors(), self._lock.opening(lock_timeout) as alone:
             if alone:

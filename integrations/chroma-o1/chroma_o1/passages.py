@@ -54,7 +54,11 @@ class StoredPassage:
 
 @dataclass(frozen=True)
 class Hit(StoredPassage):
-    """A passage found; `score` is its cosine similarity to the query, at most 1."""
+    """A passage found; `score` says how well it fits: higher is better.
+
+    In a dense search it is the cosine similarity to the query, at most 1; in a lexical one the BM25 score, above 0; in
+    a hybrid one what the fusion of both gives (see `Ranking`).
+    """
 
     score: float
 
@@ -96,11 +100,30 @@ def check_passage(passage: Passage, position: int) -> Passage:
     return passage
 
 
+def check_update(passage_id: object, metadata: object) -> dict[str, Scalar | None]:
+    """Returns new metadata of a stored passage, or says why it cannot be stored.
+
+    Raises:
+        InvalidTypeError: the id is no text, or `metadata` no mapping of texts to texts, numbers, truth values or None.
+        InvalidInputError: there is nothing in it, a reserved key, or a number that a store cannot hold.
+    """
+    if not isinstance(passage_id, str) or not isinstance(metadata, Mapping):
+        raise InvalidTypeError(
+            f"update takes {{id: {{key: value}}}}, got {passage_id!r:.80} -> {type(metadata).__name__}."
+        )
+    if not metadata:
+        raise InvalidInputError(f"There is no metadata to update passage {passage_id} with.")
+    for key, value in metadata.items():
+        label = f"passage {passage_id}: metadata {key!r}"
+        _check_metadata(key, "" if value is None else value, label)
+    return dict(metadata)
+
+
 def _check_metadata(key: object, value: object, label: str) -> None:
     if not isinstance(key, str) or not isinstance(value, (str, int, float, bool)):
         raise InvalidTypeError(f"{label} is {type(value).__name__}: use texts as keys, and texts, numbers or bools.")
     if key == TITLE or not key or key.startswith("chroma:"):
-        raise InvalidInputError(f"{label}: the key is reserved; a title goes into Passage(title=...).")
+        raise InvalidInputError(f"{label}: the key is reserved; a title goes into Passage(title=...), and is for good.")
     check_encodable(key, label)
     if isinstance(value, str):
         check_encodable(value, label)

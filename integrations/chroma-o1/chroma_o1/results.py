@@ -6,10 +6,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from chroma_o1.passages import TITLE, Hit, StoredPassage
-from o1_retriever.errors import InvalidInputError
+from o1_retriever.errors import InvalidInputError, InvalidTypeError
+
+_EXPECTED = "a query is a text or a vector of numbers; for several queries call search_batch"
 
 
 def read_stored(columns: Mapping[str, Any]) -> Iterator[StoredPassage]:
@@ -23,6 +25,26 @@ def read_hits(columns: Mapping[str, Any]) -> Iterator[list[Hit]]:
     names = ("ids", "documents", "metadatas", "distances")
     for query in zip(*(columns[name] for name in names), strict=True):
         yield [_hit(*row) for row in zip(*query, strict=True)]
+
+
+def as_vectors(values: ArrayLike) -> NDArray[np.float32]:
+    """Numbers as an array.
+
+    Raises:
+        InvalidTypeError: they are none.
+    """
+    try:
+        if values is not None:
+            return np.asarray(values, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise InvalidTypeError(f"{_EXPECTED}, got {type(values).__name__} ({error}).") from error
+    raise InvalidTypeError(f"{_EXPECTED}, got None.")
+
+
+def cosines(vector: NDArray[np.float32], rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(N,) cosine similarities of a vector (D,) with the rows of (N, D), from -1 to 1."""
+    lengths = np.linalg.norm(rows, axis=1) * np.linalg.norm(vector)
+    return np.asarray(np.clip(rows @ vector / lengths, -1.0, 1.0), dtype=np.float32)
 
 
 def check_vectors(vectors: NDArray[np.float32], dimension: int) -> NDArray[np.float32]:

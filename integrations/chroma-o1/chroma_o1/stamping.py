@@ -1,4 +1,7 @@
-"""The passage fingerprint in a Chroma collection's metadata: whose vectors does this collection hold?"""
+"""The passage fingerprint of a Chroma collection: whose vectors does it hold?
+
+It is in the collection's metadata, or in the configuration of its `O1EmbeddingFunction`.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,12 @@ from chroma_o1.errors import store_errors
 from o1_retriever.errors import FingerprintMismatchError
 
 FINGERPRINT_KEY = "o1:passage_fingerprint"
+FUNCTION_NAME = "o1"
+CONFIG_KEY = "passage_fingerprint"
 
 
 class Embedder(Protocol):
-    """What stamping needs of an `O1Embedder`."""
+    """What stamping needs of an `O1Embedder` or an `O1EmbeddingFunction`."""
 
     @property
     def passage_fingerprint(self) -> str: ...
@@ -25,6 +30,10 @@ class Embedder(Protocol):
 def read_stamp(collection: Collection) -> str | None:
     """The fingerprint of the model whose vectors the collection holds; None where nobody stamped it."""
     value = (collection.metadata or {}).get(FINGERPRINT_KEY)
+    if value is None:
+        function: Any = collection.configuration_json.get("embedding_function") or {}
+        if function.get("name") == FUNCTION_NAME:
+            value = (function.get("config") or {}).get(CONFIG_KEY)
     return None if value is None else str(value)
 
 

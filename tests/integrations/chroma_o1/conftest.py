@@ -14,8 +14,11 @@ import pytest
 
 pytest.importorskip("chromadb")
 
+import chromadb
+from chromadb.api import ClientAPI
+
 from chroma_o1 import O1ChromaStore, Passage
-from o1_retriever import O1Embedder
+from o1_retriever import O1Embedder, shared_models
 
 PREAMBLE = """
 import itertools, logging, sys, time
@@ -60,6 +63,17 @@ def store(tiny: O1Embedder, tmp_path: Path) -> Iterator[O1ChromaStore]:
 def loaded(tiny_folder: str) -> O1Embedder:
     """The tiny embedder as other processes load it from its folder."""
     return O1Embedder.from_pretrained(tiny_folder)
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> ClientAPI:
+    return chromadb.PersistentClient(str(tmp_path / "chroma"))
+
+
+@pytest.fixture
+def forget(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """`forget()`: as if the process had loaded no model yet."""
+    return lambda: monkeypatch.setattr(shared_models, "_models", {})
 
 
 def _heed_interrupts() -> None:

@@ -64,6 +64,22 @@ def test_index_then_search(o1: Run, corpus: Path, tmp_path: Path, tiny: O1Embedd
     assert status == 0 and "thought" not in text
 
 
+def test_modes_of_searching(o1: Run, corpus: Path, tmp_path: Path) -> None:
+    assert o1("index", corpus, "--store", tmp_path / "store")[0] == 0
+    question = ("search", "title passage 11", "--store", tmp_path / "store", "--json")
+    status, out, _ = o1(*question, "--mode", "lexical")
+    answer = json.loads(out)
+    assert status == 0 and answer["thoughts"] == [] and answer["hits"][0]["title"] == "Title 11"
+    status, out, _ = o1(*question, "--mode", "hybrid", "--lexical-weight", 5, "--thoughts", 1)
+    answer = json.loads(out)
+    assert status == 0 and len(answer["thoughts"]) == 1
+    assert answer["hits"][0]["title"] == "Title 11" and 4.0 <= answer["hits"][0]["score"] <= 6.0
+    status, out, _ = o1(*question, "--mode", "hybrid", "--fusion", "reciprocal_rank")
+    assert status == 0 and 1 / 200 < json.loads(out)["hits"][0]["score"] <= 2 / 61
+    status, out, _ = o1("search", "zebra", "--store", tmp_path / "store", "--mode", "lexical")
+    assert status == 0 and "No passage was found." in out
+
+
 def test_text_files_and_another_collection(o1: Run, tmp_path: Path) -> None:
     (tmp_path / "notes.md").write_text("# Bees\n\nBees dance.\n\nThey make honey.")
     status, out, _ = o1("index", tmp_path / "notes.md", "--store", tmp_path / "s", "--collection", "notes")
@@ -90,6 +106,7 @@ def test_errors_are_one_line(o1: Run, corpus: Path, tmp_path: Path, make_embedde
         (("search", " ", "--store", store), {}, "is empty"),
         (("search", "q", "--store", store, "-k", 0), {}, "k must be at least 1"),
         (("search", "q", "--store", store, "--thoughts", -1), {}, "at least 0"),
+        (("search", "q", "--store", store, "--mode", "hybrid", "--lexical-weight", -1), {}, "lexical_weight must be"),
     ]
     for arguments, options, message in cases:
         status, _, err = o1(*arguments, **options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import pickle
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,12 +14,11 @@ from llama_index.core import Document, VectorStoreIndex
 from llama_index.core.ingestion import IngestionCache, IngestionPipeline
 from llama_index.core.ingestion.pipeline import get_transformation_hash
 from llama_index.core.schema import TextNode
-from llama_index.core.storage.kvstore import SimpleKVStore
 from llama_index.embeddings.o1 import O1Embedding, base
 from pydantic import ValidationError
 
 from o1_retriever import O1Embedder, shared_models
-from o1_retriever.errors import CheckpointError, InvalidInputError
+from o1_retriever.errors import CheckpointError, InvalidInputError, InvalidTypeError
 
 TEXTS = [
     "Ada Lovelace wrote the first program.",
@@ -78,6 +77,13 @@ def test_vectors_are_unit_lists_of_floats(embedding: O1Embedding) -> None:
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-5)
 
 
+def test_ten_thousand_texts(embedding: O1Embedding) -> None:
+    texts = [f"text {number}" for number in range(10_000)]
+    vectors = embedding.get_text_embedding_batch(texts)
+    assert len(vectors) == 10_000
+    np.testing.assert_allclose(vectors[9_876], embedding.get_text_embedding("text 9876"), atol=1e-5)
+
+
 def test_thoughts_change_the_query_only(tiny_folder: str, embedding: O1Embedding) -> None:
     alone = O1Embedding(model_name=tiny_folder, num_thoughts=0)
     query = "Why do bees dance?"
@@ -130,7 +136,7 @@ def test_framework_fields_still_work(tiny_folder: str, counted: list[int]) -> No
         ({"num_thougts": 3}, "num_thougts"),
         ({"num_thoughts": -1}, "num_thoughts must be at least 0"),
         ({"top_p": 0.0}, "top_p must be above 0"),
-        ({"embeddings_cache": SimpleKVStore()}, "cache of an IngestionPipeline"),
+        ({"thought_cache": 3}, "thought_cache"),
     ],
 )
 def test_bad_arguments(arguments: dict[str, Any], message: str, embedding: O1Embedding) -> None:
@@ -158,6 +164,29 @@ def test_empty_text_is_named(embedding: O1Embedding, text: str) -> None:
 def test_an_index_leaves_empty_documents_out(embedding: O1Embedding) -> None:
     index = VectorStoreIndex.from_documents([Document(text="Bees dance."), Document(text="")], embed_model=embedding)
     assert len(index.as_retriever(similarity_top_k=2).retrieve("Why?")) == 1
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda embedding: embedding.get_query_embedding(None), "query 0 is NoneType"),
+        (lambda embedding: embedding.get_query_embedding(["Why?"]), "query 0 is list"),
+        (lambda embedding: embedding.get_query_embedding_with_thoughts(3), "query 0 is int"),
+        (lambda embedding: embedding.get_query_embeddings_with_thoughts("Why?"), "queries must be a list of texts"),
+        (lambda embedding: embedding.get_agg_embedding_from_queries(None), "queries must be a list of texts"),
+        (lambda embedding: embedding.get_text_embedding(None), "Text 1 of 1 .* is NoneType"),
+        (lambda embedding: embedding.get_text_embedding_batch(None), "texts must be a list of texts, got NoneType"),
+        (lambda embedding: embedding.get_text_embedding_batch("abc"), "texts must be a list of texts, got str: 'abc'"),
+        (lambda embedding: embedding.get_text_embedding_batch(["a", 3]), "Text 2 of 2 .* is int"),
+        (lambda embedding: asyncio.run(embedding.aget_query_embedding(None)), "query 0 is NoneType"),
+        (lambda embedding: asyncio.run(embedding.aget_text_embedding_batch("abc")), "texts must be a list of texts"),
+        (lambda embedding: asyncio.run(embedding.aget_text_embedding(None)), "Text 1 of 1 .* is NoneType"),
+        (lambda embedding: asyncio.run(embedding.aget_agg_embedding_from_queries("a")), "queries must be a list"),
+    ],
+)
+def test_wrong_types(embedding: O1Embedding, call: Callable[[Any], Any], message: str) -> None:
+    with pytest.raises(InvalidTypeError, match=message):
+        call(embedding)
 
 
 def test_empty_query(embedding: O1Embedding) -> None:

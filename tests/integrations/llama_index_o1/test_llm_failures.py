@@ -1,0 +1,91 @@
+"""Which errors of language models pass and which do not, whatever library they come from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from llama_index.embeddings.o1.llm_failures import thinker_error
+
+from o1_retriever.errors import ThinkerError, TransientThinkerError
+
+
+class LibraryError(Exception):
+    """An error as libraries make them: with attributes."""
+
+    def __init__(self, text: str = "it went wrong", **attributes: Any) -> None:
+        super().__init__(text)
+        self.__dict__.update(attributes)
+
+
+class APITimeoutError(LibraryError):
+    """Named like openai's and anthropic's."""
+
+
+class ConnectError(LibraryError):
+    """Named like httpx's."""
+
+
+class Response:
+    def __init__(self, status_code: int) -> None:
+        self.status_code = status_code
+
+
+def wrapped(cause: Exception) -> Exception:
+    try:
+        raise LibraryError("the model failed") from cause
+    except LibraryError as error:
+        return error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        LibraryError(status_code=429),
+        LibraryError(status_code=503),
+        LibraryError(status=408),
+        LibraryError(http_status=500),
+        LibraryError(code=529),
+        LibraryError(response=Response(502)),
+        APITimeoutError(),
+        ConnectError(),
+        TimeoutError(),
+        ConnectionResetError(),
+        wrapped(LibraryError(status_code=500)),
+        wrapped(ConnectError()),
+    ],
+    ids=repr,
+)
+def test_errors_that_pass(error: Exception) -> None:
+    assert isinstance(thinker_error("the model", error), TransientThinkerError)
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (LibraryError(status_code=401), "Check its key"),
+        (LibraryError(response=Response(403)), "Check its key"),
+        (LibraryError(status_code=404), "Check the model's name"),
+        (LibraryError(status_code=400), "Check its settings"),
+        (LibraryError(status_code=429, code="insufficient_quota"), "Check its settings"),
+        (ValueError("no such argument"), "Check its settings"),
+        (wrapped(LibraryError(status_code=401)), "Check its key"),
+        (ConnectError(status_code=401), "Check its key"),  # a status says more than a name
+    ],
+    ids=repr,
+)
+def test_errors_that_last(error: Exception, advice: str) -> None:
+    found = thinker_error("the model", error)
+    assert isinstance(found, ThinkerError) and not isinstance(found, TransientThinkerError)
+    assert advice in str(found)
+
+
+def test_the_message_says_who_and_what_but_no_secret() -> None:
+    error = thinker_error("GPT 'x'", LibraryError("bad\n  key sk-1 given", status_code=401), secret="sk-1")
+    assert str(error).startswith("GPT 'x' gave no thoughts (LibraryError: bad key *** given). ")
+
+
+def test_causes_that_go_round_in_circles_end() -> None:
+    first, second = LibraryError(), LibraryError()
+    first.__cause__, second.__cause__ = second, first
+    assert not isinstance(thinker_error("the model", first), TransientThinkerError)
