@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import random
 
@@ -29,7 +30,9 @@ def run(embedder: O1Embedder, count: int, rounds: int) -> tuple[list[Ratio], flo
     reference.max_seq_length = MAX_TOKENS
     words = [w for w in embedder.checkpoint.tokenizer.get_vocab() if w.isascii() and w.isalpha() and len(w) > 2]
     passages = texts(sorted(words), count)
-    fast = O1Embedder(embedder.checkpoint, encoding=EncodingConfig(precision="fast"))
+    config = dataclasses.replace(embedder.config, max_passage_tokens=MAX_TOKENS)  # both sides read every token
+    checkpoint = dataclasses.replace(embedder.checkpoint, config=config)
+    embedder, fast = O1Embedder(checkpoint), O1Embedder(checkpoint, encoding=EncodingConfig(precision="fast"))
 
     def plain() -> np.ndarray:
         return np.asarray(reference.encode(passages, batch_size=32, show_progress_bar=False))

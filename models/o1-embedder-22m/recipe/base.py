@@ -15,8 +15,8 @@ MAX_COUNTED = 224
 SERVING = O1Config(
     max_query_tokens=256,
     max_thought_tokens=192,
-    max_passage_tokens=512,
-    thinking=ThinkingConfig(num_thoughts=3, temperature=0.7, top_p=0.9, max_new_tokens=48),
+    max_passage_tokens=256,
+    thinking=ThinkingConfig(num_thoughts=3, temperature=0.7, top_p=0.9, max_new_tokens=32),
 )
 
 
