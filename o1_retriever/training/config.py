@@ -234,3 +234,7 @@ class TrainConfig:
             not self.loss.needs_teacher or self.model.teacher is not None,
             "loss.teacher_passage_weight, teacher_query_weight and teacher_own_weight need a model.teacher: name one.",
         )
+        require(
+            not self.loss.teacher_own_weight or self.own_thoughts.share > 0,
+            "loss.teacher_own_weight needs thoughts of the model's own: set own_thoughts.share.",
+        )

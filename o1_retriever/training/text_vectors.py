@@ -34,6 +34,8 @@ def write_text_vectors(folder: Path, key: str, texts: Sequence[str], vectors: Ar
         StorageError: the disk refuses.
     """
     make_folder(folder)
+    with disk_errors(folder):
+        (folder / "encoder.txt").unlink(missing_ok=True)  # written last: without it the folder is not read
     hashes, chosen = np.unique(_hashes(texts), return_index=True)
     for name, array in (("vectors", np.asarray(vectors, dtype=np.float32)[chosen]), ("texts", hashes)):
         buffer = io.BytesIO()
@@ -55,6 +57,8 @@ class TextVectors:
     """
 
     def __init__(self, folder: Path, key: str) -> None:
+        if not (folder / "encoder.txt").is_file():
+            raise CheckpointError(f"{folder} holds no complete vectors of texts: write them with write_text_vectors.")
         with disk_errors(folder):
             found = (folder / "encoder.txt").read_text(encoding="utf-8")
         if found != key:
@@ -64,8 +68,8 @@ class TextVectors:
             self._vectors: Array = np.load(folder / "vectors.npy", mmap_mode="r")
         except (OSError, ValueError, EOFError) as error:
             raise CheckpointError(f"The vectors in {folder} cannot be read ({error}): write them anew.") from error
-        if len(self._hashes) != len(self._vectors):
-            raise CheckpointError(f"The vectors in {folder} are not as many as the texts: write them anew.")
+        if len(self._hashes) != len(self._vectors) or not len(self._hashes):
+            raise CheckpointError(f"The vectors in {folder} are none, or not as many as the texts: write them anew.")
 
     def find(self, texts: Sequence[str]) -> tuple[NDArray[np.bool_], Array]:
         """Which of N texts have a vector (N,), and the vectors of those, in their order."""

@@ -57,8 +57,9 @@ class FunctionSettings:
 
     @property
     def config(self) -> dict[str, Any]:
-        """What Chroma keeps: everything that was set."""
-        return {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
+        """What Chroma keeps: everything that was set, but what suits this machine alone."""
+        kept = {name: value for name, value in dataclasses.asdict(self).items() if name not in ("device", "dtype")}
+        return {name: value for name, value in kept.items() if value is not None}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> FunctionSettings:

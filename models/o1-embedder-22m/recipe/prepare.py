@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from base import causal_minilm
 from data import Collection, load, sentences
 from numpy.typing import NDArray
 
+from o1_retriever.checkpoint import default_device
 from o1_retriever.encoders import MINILM, SentenceTransformerEncoder
 from o1_retriever.search import exact_search
 from o1_retriever.training.text_vectors import write_text_vectors
@@ -30,7 +30,6 @@ from o1_retriever.vectors import VectorCache
 Array = NDArray[np.float32]
 DEPTH, NEGATIVES, MAX_SHARE = 40, 8, 0.95
 """Passages looked at per question, negatives kept, share of the positive's score above which one may be right."""
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 COUNTED = 5000
 """Passages in which the base's token frequencies are counted."""
 
@@ -39,7 +38,7 @@ class Teacher:
     """all-MiniLM-L6-v2, its vectors kept on disk."""
 
     def __init__(self, folder: Path) -> None:
-        self._encoder, self._cache = SentenceTransformerEncoder(MINILM, DEVICE), VectorCache(folder)
+        self._encoder, self._cache = SentenceTransformerEncoder(MINILM, str(default_device())), VectorCache(folder)
         self.key = self._encoder.passage_key
 
     def vectors(self, texts: list[str], label: str) -> Array:

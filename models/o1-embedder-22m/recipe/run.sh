@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the bundled model: rows and teacher's vectors, then `o1 train`, then float16 weights in WORK/model.
+# Makes the next version of the bundled model: rows and teacher's vectors, then `o1 train`, then float16 weights in WORK/model.
 #   recipe/run.sh DATA WORK [flags of o1 train]
 # DATA holds data/ (hotpotqa, nq, squad, 2wikimultihopqa in BEIR form) and thoughts/ (candidates.train.jsonl).
 # What is finished in WORK is kept: the same command goes on where it was stopped.
@@ -13,5 +13,5 @@ shift 2
 export MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=16000000000 GLIBC_TUNABLES=glibc.malloc.hugetlb=1
 export OMP_WAIT_POLICY=passive
 [ -d base ] || python "$recipe/prepare.py" --data "$data/data" --thoughts "$data/thoughts" --work .
-o1 train --config "$recipe/train.yaml" "$@"
-o1 export out --output model --dtype float16
+[ -f out/history.json ] || o1 train --config "$recipe/train.yaml" "$@"
+[ -d model ] || o1 export out --output model --dtype float16

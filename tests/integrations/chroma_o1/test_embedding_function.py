@@ -67,7 +67,6 @@ def test_reopened_from_its_configuration(client: ClientAPI, tiny_folder: str, lo
         == given.get_config()
         == {
             "model_name": tiny_folder,
-            "device": "cpu",
             "num_thoughts": 1,
             "temperature": 0.5,
             "seed": 3,

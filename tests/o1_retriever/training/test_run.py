@@ -316,6 +316,10 @@ def test_data_and_models_that_cannot_be_used(
         train(train_config(file, "shares", model={"dtype": "float16"}))
     with pytest.raises(InvalidInputError, match="several processes"):
         train(train_config(file, "shares", run={"fsdp": "fsdp"}))
+    with pytest.raises(InvalidInputError, match="length_groups"):
+        train(train_config(file, "shares", run={"fsdp": "fsdp", "length_groups": 2}))
+    with pytest.raises(InvalidInputError, match=r"own_thoughts\.share"):
+        train_config(file, "shares", model={"teacher": "any"}, loss={"teacher_own_weight": 1.0})
     train(train_config(file, "shares"))  # nothing that failed before it has left a folder that refuses it
     tokenizer = tokenizer_factory("qwen2")
     tokenizer.eos_token = None

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from o1_retriever.encoders import MINILM
-from o1_retriever.errors import CheckpointError, StorageError
+from o1_retriever.errors import CheckpointError
+from o1_retriever.training import text_vectors
 from o1_retriever.training.teacher import Teacher
 from o1_retriever.training.text_vectors import TextVectors, write_text_vectors
 
@@ -28,7 +29,7 @@ def test_found_by_text(tmp_path: Path) -> None:
 
 def test_another_encoder_or_damage(tmp_path: Path) -> None:
     folder = tmp_path / "v"
-    with pytest.raises(StorageError):
+    with pytest.raises(CheckpointError, match="no complete vectors"):
         TextVectors(folder, "key")
     write_text_vectors(folder, "key", TEXTS, VECTORS)
     with pytest.raises(CheckpointError, match="another encoder's"):
@@ -39,6 +40,28 @@ def test_another_encoder_or_damage(tmp_path: Path) -> None:
     np.save(folder / "vectors.npy", VECTORS[:1])
     with pytest.raises(CheckpointError, match="not as many"):
         TextVectors(folder, "key")
+    write_text_vectors(folder, "key", [], VECTORS[:0])
+    with pytest.raises(CheckpointError, match="none"):
+        TextVectors(folder, "key")
+
+
+def test_a_kill_while_writing_leaves_no_mixture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other vectors under the old encoder's name would train towards the wrong teacher."""
+    write_text_vectors(tmp_path, "old", TEXTS, VECTORS)
+    real, written = text_vectors.write_whole, []
+
+    def killed(path: Path, content: bytes) -> None:
+        if written:
+            raise KeyboardInterrupt
+        written.append(path.name)
+        real(path, content)
+
+    monkeypatch.setattr(text_vectors, "write_whole", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write_text_vectors(tmp_path, "new", TEXTS, VECTORS + 1)
+    assert written == ["vectors.npy"]
+    with pytest.raises(CheckpointError, match="no complete vectors"):
+        TextVectors(tmp_path, "old")
 
 
 def test_teacher_reads_what_it_knows(tmp_path: Path) -> None:
