@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from langchain_core.callbacks import CallbackManagerForRetrieverRun
+from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
+from langchain_core.runnables.config import run_in_executor
 from pydantic import ConfigDict, Field, PrivateAttr
 
 from langchain_o1.slot import Slot
@@ -32,12 +33,24 @@ class LexicalRetriever(BaseRetriever):
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, k: int | None = None
     ) -> list[Document]:
         """The documents of highest BM25 score, best first; those that share no word are not found."""
-        wanted = self.k if k is None else k
+        return self._find(query, self.k if k is None else k)
+
+    async def _aget_relevant_documents(
+        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, k: int | None = None
+    ) -> list[Document]:
+        """As `_get_relevant_documents`, in a thread."""
+        return await run_in_executor(None, self._find, query, self.k if k is None else k)
+
+    def _key(self) -> tuple[int, int]:
+        """Another list, or one that has grown, is indexed anew."""
+        return id(self.documents), len(self.documents)
+
+    def _find(self, query: str, wanted: int) -> list[Document]:
         require_int("k", wanted, 1)
         check_texts([query], "query")
         if not self.documents:
             return []
-        index = self._slot.get(id(self.documents), lambda: LexicalIndex([d.page_content for d in self.documents]))
+        index = self._slot.get(self._key(), lambda: LexicalIndex([d.page_content for d in self.documents]))
         scores, rows = index.search([query], wanted)
         best = zip(scores[0].tolist(), rows[0].tolist(), strict=True)
         return [self.documents[row] for score, row in best if score > 0]

@@ -176,6 +176,15 @@ def test_the_lexical_retriever_by_itself(texts: list[str]) -> None:
     assert len(lexical.invoke("pendulum tea", k=1)) == 1
     assert lexical.invoke("xyz") == []
     assert LexicalRetriever(documents=[]).invoke("pendulum") == []
+
+
+async def test_words_alone_sync_and_async() -> None:
+    documents = [Document(f"a pendulum {number}") for number in range(3)]
+    lexical = LexicalRetriever(documents=documents)
+    assert len(lexical.invoke("pendulum")) == 3
+    assert await lexical.ainvoke("pendulum", k=2) == lexical.invoke("pendulum", k=2)
+    lexical.documents.append(Document("a zebra"))
+    assert [found.page_content for found in await lexical.ainvoke("zebra")] == ["a zebra"]
     assert pickle.loads(pickle.dumps(lexical)).invoke("tea") == lexical.invoke("tea")
     with pytest.raises(InvalidInputError, match="query 0 is empty"):
         lexical.invoke(" ")

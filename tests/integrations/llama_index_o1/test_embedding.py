@@ -14,6 +14,7 @@ from llama_index.core import Document, VectorStoreIndex
 from llama_index.core.ingestion import IngestionCache, IngestionPipeline
 from llama_index.core.ingestion.pipeline import get_transformation_hash
 from llama_index.core.schema import TextNode
+from llama_index.core.storage.kvstore import SimpleKVStore
 from llama_index.embeddings.o1 import O1Embedding, base
 from pydantic import ValidationError
 
@@ -210,12 +211,12 @@ def test_dict_round_trip(tiny_folder: str) -> None:
 
 
 def test_pickle_round_trip(tiny_folder: str) -> None:
-    embedding = O1Embedding(model_name=tiny_folder, num_thoughts=2)
+    embedding = O1Embedding(model_name=tiny_folder, num_thoughts=2, embeddings_cache=SimpleKVStore())
     vector = embedding.get_query_embedding("Why?")
     pickled = pickle.dumps(embedding)
     again = pickle.loads(pickled)
     assert len(pickled) < 10_000
-    assert again.num_thoughts == 2
+    assert again.num_thoughts == 2 and again.embeddings_cache is None
     assert again.get_query_embedding("Why?") == vector
 
 

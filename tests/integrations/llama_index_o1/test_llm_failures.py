@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from llama_index.embeddings.o1.llm_failures import thinker_error
+from pydantic import SecretStr
 
 from o1_retriever.errors import ThinkerError, TransientThinkerError
 
@@ -81,6 +82,9 @@ def test_errors_that_last(error: Exception, advice: str) -> None:
 
 
 def test_the_message_says_who_and_what_but_no_secret() -> None:
+    for secret in (SecretStr("sk-1"), 7):
+        text = str(thinker_error("GPT 'x'", LibraryError("x" * 297 + " sk-1", status_code=401), secret=secret))
+        assert "sk" not in text if isinstance(secret, SecretStr) else " sk" in text, "cut out before the text is cut"
     error = thinker_error("GPT 'x'", LibraryError("bad\n  key sk-1 given", status_code=401), secret="sk-1")
     assert str(error).startswith("GPT 'x' gave no thoughts (LibraryError: bad key *** given). ")
 

@@ -129,8 +129,9 @@ class O1Embedding(BaseEmbedding):
         return super().from_dict(settings, **kwargs)
 
     def __getstate__(self) -> dict[str, Any]:
-        """For pickles: without the thinker, and from a copy, because LlamaIndex deletes what cannot be pickled."""
+        """For pickles: no thinker, no cache; from a copy, because LlamaIndex deletes what cannot be pickled."""
         twin = self.model_copy()
+        twin.__dict__["embeddings_cache"] = None
         twin.__dict__["thinker"] = None if self.thinker is None else AbsentThinker(self.thinker.fingerprint)
         state: dict[str, Any] = super(O1Embedding, twin).__getstate__()
         return state

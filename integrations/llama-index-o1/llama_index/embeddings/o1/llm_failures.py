@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from llama_index.core.bridge.pydantic import SecretStr
+
 from o1_retriever.errors import ThinkerError, TransientThinkerError
 
 _PASSING = (408, 409, 425, 429)
@@ -18,20 +20,24 @@ _PASSING_NAMES = re.compile(
 _DEPTH = 8  # causes of causes that are looked at
 
 
-def thinker_error(model: str, error: Exception, secret: str | None = None) -> ThinkerError:
+def thinker_error(model: str, error: Exception, secret: object = None) -> ThinkerError:
     """A `TransientThinkerError` where a later call may succeed (timeout, 429, 5xx), else a `ThinkerError`.
 
     Args:
         model: for the message.
         error: what the model's library raised.
-        secret: it is cut out of what the library says.
+        secret: a key, plain or as pydantic's SecretStr; it is cut out of what the library says.
     """
     status = next((found for found in map(_status, _causes(error)) if found is not None), None)
-    text = " ".join(str(error).split())[:300]
-    said = f"{type(error).__name__}: {text.replace(secret, '***') if secret else text}"
+    said = f"{type(error).__name__}: {_without(secret, ' '.join(str(error).split()))[:300]}"
     if _passes(error, status):
         return TransientThinkerError(f"{model} gave no thoughts for now ({said}). Try again later.")
     return ThinkerError(f"{model} gave no thoughts ({said}). {_advice(status)}")
+
+
+def _without(secret: object, text: str) -> str:
+    plain = secret.get_secret_value() if isinstance(secret, SecretStr) else secret
+    return text.replace(plain, "***") if isinstance(plain, str) and plain else text
 
 
 def _passes(error: Exception, status: int | None) -> bool:

@@ -121,9 +121,9 @@ def _rows(queries: Sequence[str], encoding: QueryEncoding) -> list[QueryEmbeddin
 def _entry(found: QueryEmbedding) -> Entry:
     """Lists, texts and numbers: what every key-value store can hold."""
     return {
-        "embedding": found.embedding,
-        "thoughts": found.thoughts,
-        "thought_embeddings": found.thought_embeddings,
+        "embedding": list(found.embedding),  # copies: a caller may change what it was given
+        "thoughts": list(found.thoughts),
+        "thought_embeddings": [list(vector) for vector in found.thought_embeddings],
     }
 
 
