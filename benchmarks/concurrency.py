@@ -87,8 +87,8 @@ def show(ratios: list[Ratio], questions: int) -> bool:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.concurrency", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5, help="turns of each side per number of callers")
-    parser.add_argument("--questions", type=int, default=96, help="that each side answers in a turn")
+    parser.add_argument("--rounds", type=int, default=2, help="turns of each side per number of callers")
+    parser.add_argument("--questions", type=int, default=32, help="that each side answers in a turn")
     parser.add_argument("--num-thoughts", type=int, default=3, help="thoughts per query; the rest is the model's own")
     args = parser.parse_args()
     transformers_logging.disable_progress_bar()

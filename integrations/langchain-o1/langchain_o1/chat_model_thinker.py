@@ -12,12 +12,12 @@ from langchain_core.messages import AIMessage, BaseMessage, convert_to_messages
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from langchain_o1.failures import as_thinker_error
-from langchain_o1.metering import count
 from o1_retriever.config import require_float, require_int
 from o1_retriever.errors import InvalidInputError, InvalidTypeError, ThinkerError
 from o1_retriever.fingerprints import digest
 from o1_retriever.llm import together
 from o1_retriever.llm_replies import clean
+from o1_retriever.metering import count
 from o1_retriever.prompts import check_encodable, check_texts
 from o1_retriever.tasks import TASKS, Task
 from o1_retriever.usage import Meter, Usage

@@ -13,7 +13,6 @@ from langchain_core.stores import BaseStore
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationInfo, field_validator
 
 from langchain_o1.chat_model_thinker import ChatModelThinker
-from langchain_o1.metering import metered
 from langchain_o1.query_embedding import QueryEmbedding
 from langchain_o1.query_side import aencode, encode
 from langchain_o1.slot import Slot
@@ -22,6 +21,7 @@ from o1_retriever import O1Embedder, ThinkingConfig
 from o1_retriever.bundled import DEFAULT_MODEL
 from o1_retriever.config import require_int
 from o1_retriever.errors import InvalidTypeError
+from o1_retriever.metering import metered
 from o1_retriever.prompts import as_list, check_texts
 from o1_retriever.shared_models import shared_embedder
 from o1_retriever.thinkers import Thinker

@@ -15,10 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Protocol, runtime_checkable
 
-from langchain_o1.metering import count
 from o1_retriever import O1Embedder, ThinkingConfig
 from o1_retriever.errors import TransientThinkerError
 from o1_retriever.exploration import StreamingThinker
+from o1_retriever.metering import count
 from o1_retriever.micro_batching import shared_batcher
 from o1_retriever.query_encoding import QueryEncoding
 from o1_retriever.thinkers import Thinker

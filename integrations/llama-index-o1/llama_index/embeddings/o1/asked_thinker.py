@@ -15,8 +15,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from llama_index.embeddings.o1 import metering
-
+from o1_retriever import metering
 from o1_retriever.errors import TransientThinkerError
 from o1_retriever.exploration import StreamingThinker
 from o1_retriever.thinkers import Thinker

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llama_index.embeddings.o1.asked_thinker import AskedThinker
 
 from o1_retriever import O1Embedder, ThinkingConfig
-from o1_retriever.fingerprints import digest
 from o1_retriever.thinkers import Thinker
-from o1_retriever.thought_cache import CachedThinker, ThoughtCache
+from o1_retriever.thought_cache import CachedThinker, OwnThinker, ThoughtCache
 
 
 @dataclass(frozen=True)
@@ -30,22 +28,6 @@ class EngineSettings:
     aggregation: str | None
     thought_cache: str | None
     thinking: ThinkingConfig
-
-
-class OwnThoughts:
-    """A model as a thinker for a cache: with fixed sampling settings, which the cache's key has to know."""
-
-    def __init__(self, embedder: O1Embedder, thinking: ThinkingConfig) -> None:
-        self.embedder, self.thinking = embedder, thinking
-        one = dataclasses.replace(thinking, num_thoughts=1)  # thought i is the same for every number of thoughts
-        self.fingerprint = digest("own", embedder.query_fingerprint(thinking=one))
-
-    def think(
-        self, queries: Sequence[str], num_thoughts: int, evidence: Sequence[Sequence[str]] | None = None
-    ) -> list[list[str]]:
-        """The model's own thoughts; it reads no evidence."""
-        settings = dataclasses.replace(self.thinking, num_thoughts=num_thoughts)
-        return [list(row) for row in self.embedder.think(list(queries), thinking=settings)]
 
 
 class EngineSlot:
@@ -84,6 +66,6 @@ def _build(shared: O1Embedder, settings: EngineSettings) -> O1Embedder:
         config = dataclasses.replace(checkpoint.config, aggregation=settings.aggregation)
         checkpoint = dataclasses.replace(checkpoint, config=config)
     if settings.thought_cache is not None:
-        asked = thinker or OwnThoughts(shared, settings.thinking)
+        asked = thinker or OwnThinker(shared, settings.thinking)
         thinker = CachedThinker(asked, ThoughtCache(settings.thought_cache))
     return O1Embedder(checkpoint, thinker=None if thinker is None else AskedThinker(thinker), encoding=shared.encoding)

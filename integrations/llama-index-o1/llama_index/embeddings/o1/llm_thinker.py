@@ -11,12 +11,12 @@ from typing import Any
 from llama_index.core.base.llms.base import BaseLLM
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, MessageRole
 from llama_index.core.llms.custom import CustomLLM
-from llama_index.embeddings.o1 import metering
 from llama_index.embeddings.o1.llm_calls import in_this_loop, in_threads
 from llama_index.embeddings.o1.llm_failures import thinker_error
 from llama_index.embeddings.o1.llm_replies import text_of, usage_of
 from llama_index.embeddings.o1.llm_streams import side_by_side
 
+from o1_retriever import metering
 from o1_retriever.config import require_float, require_int
 from o1_retriever.errors import InvalidInputError, InvalidTypeError, O1Error, ThinkerError
 from o1_retriever.fingerprints import digest

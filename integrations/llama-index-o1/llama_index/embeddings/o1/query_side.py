@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from llama_index.core.base.embeddings.base import Embedding
 from llama_index.embeddings.o1.asked_thinker import AskedThinker, answering
 from llama_index.embeddings.o1.events import O1QueryEvent, tell
-from llama_index.embeddings.o1.metering import metered
 from llama_index.embeddings.o1.vector_cache import Entry, VectorCache, key_of
 
 from o1_retriever import O1Embedder, QueryEncoding, ThinkingConfig
+from o1_retriever.metering import metered
 from o1_retriever.micro_batching import shared_batcher
 from o1_retriever.prompts import check_texts
 from o1_retriever.usage import Usage

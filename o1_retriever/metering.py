@@ -1,4 +1,4 @@
-"""Counts what one piece of work costs, however deep below the chat model is called. Knows nothing of chat models."""
+"""Counts what one piece of work costs, however deep below a thinker is asked. Knows nothing of thinkers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextvars import ContextVar
 
 from o1_retriever.usage import Meter, Usage
 
-_meter: ContextVar[Meter | None] = ContextVar("langchain_o1_meter", default=None)
+_meter: ContextVar[Meter | None] = ContextVar("o1_meter", default=None)
 
 
 @contextmanager
