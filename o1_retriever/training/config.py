@@ -12,6 +12,7 @@ from o1_retriever.config import ThinkingConfig, require, require_float, require_
 from o1_retriever.training.run_settings import RunSettings, require_one_of
 
 Tuning = Literal["lora", "full"]
+TokenRows = Literal["all", "special"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class ModelSettings:
         revision: of a hub repository.
         dtype: of the weights in memory: float32, bfloat16, float16 or auto (as stored).
         tuning: "lora" trains an adapter on all linear layers and the special tokens' rows; "full" everything.
+        token_rows: of the embeddings and of the language-model head that "full" trains. "special": those of the four
+            special tokens alone; the rows of tokens that the training text lacks keep the base's meaning.
         lora_rank: r.
         lora_alpha: the adapter's output is scaled by alpha / r.
         lora_dropout: probability.
@@ -35,6 +38,7 @@ class ModelSettings:
     revision: str | None = None
     dtype: str = "float32"
     tuning: Tuning = "lora"
+    token_rows: TokenRows = "all"
     lora_rank: int = 32
     lora_alpha: int = 64
     lora_dropout: float = 0.0
@@ -43,6 +47,12 @@ class ModelSettings:
 
     def __post_init__(self) -> None:
         require_one_of("model.tuning", self.tuning, ("lora", "full"))
+        require_one_of("model.token_rows", self.token_rows, ("all", "special"))
+        require(
+            self.tuning == "full" or self.token_rows == "all",
+            "model.token_rows says what model.tuning=full trains; an adapter trains the special tokens' rows anyway: "
+            "leave it out, or set model.tuning=full.",
+        )
         require_int("model.lora_rank", self.lora_rank, 1)
         require_int("model.lora_alpha", self.lora_alpha, 1)
         require_float("model.lora_dropout", self.lora_dropout, 0.0, 0.99)

@@ -127,6 +127,9 @@ def _check_sharding(config: TrainConfig) -> None:
             "Sharded weights (run.fsdp, run.deepspeed) can be trained, but not yet be asked for thoughts: leave out "
             "evaluation.data and own_thoughts.share, or train with plain data parallelism."
         )
+    if (config.run.fsdp or config.run.deepspeed) and config.model.token_rows != "all":
+        # a shard of a flattened table has no rows whose gradient could be left out
+        raise InvalidInputError("Sharded weights (run.fsdp, run.deepspeed) train all rows: leave out model.token_rows.")
     if config.run.fsdp and config.run.length_groups > 1:
         # processes with different numbers of rows would make different numbers of calls, and wait for each other
         raise InvalidInputError("run.fsdp computes a batch in one part: leave out run.length_groups.")

@@ -17,6 +17,7 @@ from o1_retriever.errors import CheckpointError
 from o1_retriever.prompts import SPECIAL_TOKENS
 from o1_retriever.training.config import ModelSettings
 from o1_retriever.training.joint import check_head, install, vocabulary_logits
+from o1_retriever.training.token_rows import train_rows
 
 
 def load_base(settings: ModelSettings, device: torch.device) -> Checkpoint:
@@ -53,6 +54,8 @@ def make_trainable(checkpoint: Checkpoint, settings: ModelSettings, generates: b
     model: nn.Module = checkpoint.model
     if settings.tuning == "full":
         model.requires_grad_(True)
+        if settings.token_rows == "special":
+            train_rows(checkpoint.model, _special_ids(checkpoint))
     else:
         model = _with_adapter(checkpoint, settings)
     install(model)
@@ -63,14 +66,13 @@ def _with_adapter(checkpoint: Checkpoint, settings: ModelSettings) -> nn.Module:
     from peft import LoraConfig, get_peft_model
 
     before = _logits_of_a_state(checkpoint.model)
-    vocabulary = checkpoint.tokenizer.get_vocab()
     adapter = LoraConfig(
         task_type="CAUSAL_LM",
         r=settings.lora_rank,
         lora_alpha=settings.lora_alpha,
         lora_dropout=settings.lora_dropout,
         target_modules="all-linear",
-        trainable_token_indices=[int(vocabulary[token]) for token in SPECIAL_TOKENS],
+        trainable_token_indices=_special_ids(checkpoint),
         fan_in_fan_out=checkpoint.model.config.model_type == "gpt2",  # its layers are transposed
     )
     try:
@@ -80,6 +82,11 @@ def _with_adapter(checkpoint: Checkpoint, settings: ModelSettings) -> nn.Module:
     model.peft_config["default"].base_model_name_or_path = settings.base
     _keep_bias(checkpoint.model, before, settings.base)
     return model  # type: ignore[no-any-return]
+
+
+def _special_ids(checkpoint: Checkpoint) -> list[int]:
+    vocabulary = checkpoint.tokenizer.get_vocab()
+    return [int(vocabulary[token]) for token in SPECIAL_TOKENS]
 
 
 @torch.no_grad()

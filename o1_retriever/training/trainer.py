@@ -30,6 +30,7 @@ from o1_retriever.training.own_thoughts import OwnThoughts
 from o1_retriever.training.rates import set_rates
 from o1_retriever.training.step import JointStep, NonFiniteLossError
 from o1_retriever.training.teacher import Teacher
+from o1_retriever.training.token_rows import without_decay
 
 OWN_THOUGHTS = "own_thoughts_{rank}.json"
 
@@ -100,9 +101,11 @@ class JointTrainer(Trainer):
         return norm
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """transformers', with rates by role where the settings have any."""
+        """transformers', with rates by role and rows that stay where the settings have any."""
         fresh, run = self.optimizer is None, self.config.run
         optimizer = super().create_optimizer(model)
+        if fresh and self.config.model.token_rows == "special":
+            without_decay(optimizer, self.causal)
         if fresh and (run.embedding_rate, run.head_rate) != (1.0, 1.0):
             set_rates(optimizer, self.causal, run.embedding_rate, run.head_rate)
         return optimizer
