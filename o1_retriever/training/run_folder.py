@@ -21,6 +21,7 @@ from o1_retriever.locating import ADAPTER_CONFIG
 from o1_retriever.storage import disk_errors, make_folder, write_whole
 from o1_retriever.training import checkpoints, distributed
 from o1_retriever.training.config import TrainConfig
+from o1_retriever.training.same_run import differences
 
 RECORD = "training.json"
 NOT_PART_OF_A_MODEL = {"metric.json"}
@@ -72,12 +73,9 @@ class RunFolder:
 
     def _check_same(self, other: dict[str, Any]) -> None:
         """Going on with other settings would mix two runs."""
-        mine, theirs = _flat(self.record), _flat(other)
-        free = ("versions.", "config.output")  # a folder may be moved, a library mended
-        keys = {key for key in mine.keys() | theirs.keys() if not key.startswith(free)}
-        changed = sorted(key for key in keys if mine.get(key) != theirs.get(key))
+        changed = differences(self.record, other)
         if changed:
-            told = "; ".join(f"{key}: {theirs.get(key)!r} there, {mine.get(key)!r} now" for key in changed[:3])
+            told = "; ".join(changed[:3])
             raise InvalidInputError(
                 f"{self.path} holds another run ({told}): choose another --output, give its settings, or remove it."
             )
@@ -111,10 +109,3 @@ class RunFolder:
         target = self.checkpoints / "merged"
         shutil.rmtree(target, ignore_errors=True)
         return save_checkpoint(load_checkpoint(source, device="cpu"), target)
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested dictionaries as one with dotted keys."""
-    if not isinstance(value, dict):
-        return {prefix: value}
-    return {k: v for key, inner in value.items() for k, v in _flat(inner, f"{prefix}.{key}" if prefix else key).items()}
