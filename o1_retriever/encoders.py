@@ -5,15 +5,16 @@ For the evaluation and the committee, which compare them. sentence-transformers 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from o1_retriever.config import Precision
 from o1_retriever.embedder import O1Embedder
-from o1_retriever.encoding import fast_precision_available
+from o1_retriever.encoding import autocast, fast_precision_available
 from o1_retriever.errors import MissingDependencyError, ModelNotFoundError, ThinkerError
 from o1_retriever.fingerprints import digest, hash_state
 
@@ -44,17 +45,18 @@ class Encoder(Protocol):
 
 
 class SentenceTransformerEncoder:
-    """Any sentence-transformers model with its own defaults, float32, cosine similarity.
+    """Any sentence-transformers model with its own defaults, cosine similarity.
 
     Args:
         name_or_path: a folder or hub id; None is `MINILM`.
         device: to compute on.
+        precision: "fast" computes in bfloat16 where the device has it, else as stored; see `EncodingConfig`.
 
     Raises:
         ModelNotFoundError: the model cannot be loaded.
     """
 
-    def __init__(self, name_or_path: str | None, device: str) -> None:
+    def __init__(self, name_or_path: str | None, device: str, precision: Precision = "full") -> None:
         try:
             from sentence_transformers import SentenceTransformer
         except ImportError as error:
@@ -71,19 +73,21 @@ class SentenceTransformerEncoder:
         self.name = baseline_name(name_or_path)
         weights = hash_state(self._model.state_dict())
         prompts = sorted((self._model.prompts or {}).items())
-        self.passage_key = digest(
-            weights, str(self._model), self._model.max_seq_length, prompts, self._model.device.type
-        )
+        self._precision: Precision = precision
+        key = digest(weights, str(self._model), self._model.max_seq_length, prompts, self._model.device.type)
+        fast = precision == "fast" and fast_precision_available(self._model.device)
+        self.passage_key = digest("fast", key) if fast else key
         self.query_key = digest("query", self.passage_key)
 
     def encode_passages(self, texts: Sequence[str]) -> Array:
-        return self._unit(self._model.encode_document(list(texts), normalize_embeddings=True, show_progress_bar=False))
+        return self._unit(self._model.encode_document, texts)
 
     def encode_queries(self, texts: Sequence[str]) -> Array:
-        return self._unit(self._model.encode_query(list(texts), normalize_embeddings=True, show_progress_bar=False))
+        return self._unit(self._model.encode_query, texts)
 
-    @staticmethod
-    def _unit(vectors: object) -> Array:
+    def _unit(self, encode: Callable[..., Array], texts: Sequence[str]) -> Array:
+        with autocast(self._precision, self._model.device):
+            vectors = encode(list(texts), normalize_embeddings=True, show_progress_bar=False)
         return np.asarray(vectors, dtype=np.float32)
 
 

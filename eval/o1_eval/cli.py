@@ -44,7 +44,9 @@ def _retrieval_parser() -> ArgumentParser:
         "--baseline", type=str | None, default=None, help="sentence-transformers model; all-MiniLM-L6-v2"
     )
     parser.add_argument("--k", type=int, default=100, help="passages per query in the runs")
-    parser.add_argument("--fast", action="store_true", help="bfloat16 for the model where the processor has it")
+    parser.add_argument(
+        "--fast", action="store_true", help="bfloat16 for model and baseline where the processor has it"
+    )
     parser.add_argument("--out", type=str, required=True, help="folder for results.json, results.md and runs/")
     parser.add_argument("--cache", type=str | None, default=None, help="folder for vectors; OUT/cache")
     add_model_arguments(parser)

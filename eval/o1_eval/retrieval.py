@@ -176,7 +176,8 @@ def _plan(config: RetrievalConfig, material: Material, embedder: O1Embedder, lab
         return lambda: Dense(O1Encoder(model, labels.model, number), passages, queries)
 
     def baseline() -> System:
-        return Dense(SentenceTransformerEncoder(config.baseline, str(embedder.device)), passages, queries)
+        precision = embedder.encoding.precision
+        return Dense(SentenceTransformerEncoder(config.baseline, str(embedder.device), precision), passages, queries)
 
     yield "BM25", Bm25, material.collection
     yield labels.baseline, baseline, material.collection

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from o1_retriever.encoders import SentenceTransformerEncoder
-from o1_retriever.encoding import autocast
 from o1_retriever.errors import CheckpointError
 from o1_retriever.training.run_settings import TrainingPrecision
 from o1_retriever.training.text_vectors import TextVectors
@@ -43,8 +42,7 @@ class Teacher:
         dimension: int,
         vectors: Path | None = None,
     ) -> None:
-        self._encoder = SentenceTransformerEncoder(name, str(device))
-        self._device, self._fast = device, precision == "bfloat16"
+        self._encoder = SentenceTransformerEncoder(name, str(device), "fast" if precision == "bfloat16" else "full")
         self.key = self._encoder.passage_key
         self._known = None if vectors is None else TextVectors(vectors, self.key)
         width = self.queries(["a"]).shape[1]
@@ -69,9 +67,7 @@ class Teacher:
     @torch.no_grad()
     def queries(self, texts: Sequence[str]) -> Tensor:
         """(B, D) unit vectors."""
-        with autocast("fast" if self._fast else "full", self._device):
-            return torch.from_numpy(self._encoder.encode_queries(texts))
+        return torch.from_numpy(self._encoder.encode_queries(texts))
 
     def _encode(self, texts: Sequence[str]) -> Tensor:
-        with autocast("fast" if self._fast else "full", self._device):
-            return torch.from_numpy(self._encoder.encode_passages(texts))
+        return torch.from_numpy(self._encoder.encode_passages(texts))

@@ -1,10 +1,11 @@
-"""What `o1 train` needs to make the bundled model: a base that can be trained, and rows.
+"""What `o1 train` needs to make the bundled model: a base that can be trained, rows, the teacher's vectors.
 
-    python prepare.py --data DATA --thoughts THOUGHTS --work work
+python prepare.py --data DATA --thoughts THOUGHTS --work work
 
-Rows: every question once per thought (recorded candidates, and the sentence of a positive that is nearest to the
-question), with near misses of the teacher as negatives; and every passage once, found by its first sentence, for the
-teacher's and the passages' terms.
+thoughts, squad   every question once per thought (recorded candidates, and the sentence of a positive that is nearest
+                  to the question), with near misses of the teacher as negatives
+passages          passages found by their first sentence, for the terms that follow the teacher
+reviews, long     the same of product reviews, and of several passages joined: other domains, other lengths
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,26 +29,25 @@ from o1_retriever.training.text_vectors import write_text_vectors
 from o1_retriever.vectors import VectorCache
 
 Array = NDArray[np.float32]
+Row = dict[str, Any]
 DEPTH, NEGATIVES, MAX_SHARE = 40, 8, 0.95
 """Passages looked at per question, negatives kept, share of the positive's score above which one may be right."""
 COUNTED = 5000
 """Passages in which the base's token frequencies are counted."""
+LONG, LONG_CHARACTERS = 3000, 1100
+"""How many joined passages, and from which length on nothing more is joined (some 250 tokens)."""
 
 
 class Teacher:
-    """all-MiniLM-L6-v2, its vectors kept on disk."""
+    """all-MiniLM-L6-v2 in bfloat16 where the processor has it, as in training; its vectors are kept on disk."""
 
     def __init__(self, folder: Path) -> None:
-        self._encoder, self._cache = SentenceTransformerEncoder(MINILM, str(default_device())), VectorCache(folder)
-        self.key = self._encoder.passage_key
+        self._encoder = SentenceTransformerEncoder(MINILM, str(default_device()), "fast")
+        self._cache, self.key = VectorCache(folder), self._encoder.passage_key
 
     def vectors(self, texts: list[str], label: str) -> Array:
         """(N, 384) unit vectors."""
         return self._cache.vectors(self.key, texts, self._encoder.encode_passages, label).vectors
-
-    def passages(self, collection: Collection) -> Array:
-        """(P, 384) unit vectors."""
-        return self.vectors(collection.passages, f"{collection.name}: passages")
 
 
 def negatives(collection: Collection, queries: Array, passages: Array) -> list[list[int]]:
@@ -58,7 +58,7 @@ def negatives(collection: Collection, queries: Array, passages: Array) -> list[l
         highest = MAX_SHARE * max((float(vector @ passages[p]) for p in query.positives), default=0.0)
         right = set(query.positives)
         pairs = zip(near.tolist(), values.tolist(), strict=True)
-        kept.append([p for p, s in pairs if p not in right and collection.seen[p] and s < highest][:NEGATIVES])
+        kept.append([p for p, s in pairs if p not in right and s < highest][:NEGATIVES])
     return kept
 
 
@@ -77,9 +77,8 @@ def nearest_sentences(collection: Collection, queries: Array, teacher: Teacher) 
     return chosen
 
 
-def question_rows(collection: Collection, teacher: Teacher) -> Iterator[dict[str, Any]]:
+def question_rows(collection: Collection, passages: Array, teacher: Teacher) -> Iterator[Row]:
     """Every question once per thought."""
-    passages = teacher.passages(collection)
     queries = teacher.vectors([query.text for query in collection.queries], f"{collection.name}: questions")
     near, nearest = negatives(collection, queries, passages), nearest_sentences(collection, queries, teacher)
     for query, misses, sentence in zip(collection.queries, near, nearest, strict=True):
@@ -92,7 +91,7 @@ def question_rows(collection: Collection, teacher: Teacher) -> Iterator[dict[str
             }
 
 
-def passage_rows(passages: list[str]) -> Iterator[dict[str, Any]]:
+def passage_rows(passages: list[str]) -> Iterator[Row]:
     """Every passage, asked for by its first sentence; beside it another one, for the teacher's term."""
     rng = random.Random(0)
     for passage in passages:
@@ -101,9 +100,39 @@ def passage_rows(passages: list[str]) -> Iterator[dict[str, Any]]:
             yield {"query": first, "pos": [passage], "neg": [rng.choice(passages)], "thought": ""}
 
 
-def write(path: Path, content: Iterable[dict[str, Any]]) -> None:
+def joined(collections: Sequence[Collection]) -> list[str]:
+    """Texts of several passages of one set: the teacher says where such a mixture lies."""
+    rng, texts = random.Random(1), []
+    for collection in rng.choices(collections, [len(c.passages) for c in collections], k=LONG):
+        text = ""
+        while len(text) < LONG_CHARACTERS:
+            text = f"{text} {rng.choice(collection.passages)}".strip()
+        texts.append(text)
+    return texts
+
+
+def write(path: Path, content: Iterable[Row]) -> None:
     with path.open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in content)
+
+
+def prepare(collections: Sequence[Collection], teacher: Teacher, work: Path) -> None:
+    """Writes rows, vectors and base into the work folder."""
+    passages = {c.name: teacher.vectors(c.passages, f"{c.name}: passages") for c in collections}
+    for name, chosen in (("thoughts", lambda c: c.name != "squad"), ("squad", lambda c: c.name == "squad")):
+        rows = (row for c in collections if chosen(c) for row in question_rows(c, passages[c.name], teacher))
+        write(work / f"{name}.jsonl", rows)
+    texts, reviews = [text for c in collections for text in c.passages], set[str]()
+    for collection in collections:
+        reviews |= {collection.passages[number] for number in collection.reviews}
+    long = joined(collections)
+    write(work / "passages.jsonl", passage_rows([text for text in texts if text not in reviews]))
+    write(work / "reviews.jsonl", passage_rows(sorted(reviews)))
+    write(work / "long.jsonl", passage_rows(long))
+    vectors = [*passages.values(), teacher.vectors(long, "joined passages")]
+    write_text_vectors(work / "teacher", teacher.key, [*texts, *long], np.concatenate(vectors))
+    if not (work / "base").exists():
+        causal_minilm(random.Random(0).sample(texts, min(COUNTED, len(texts)))).save_pretrained(work / "base")
 
 
 def main() -> None:
@@ -113,16 +142,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
-    collections, teacher = load(args.data, args.thoughts), Teacher(args.work / "vectors")
-    for name, chosen in (("thoughts", lambda c: c.name != "squad"), ("squad", lambda c: c.name == "squad")):
-        write(args.work / f"{name}.jsonl", (row for c in collections if chosen(c) for row in question_rows(c, teacher)))
-    texts = [text for c in collections for text in c.passages]
-    vectors = np.concatenate([teacher.passages(c) for c in collections])
-    write_text_vectors(args.work / "teacher", teacher.key, texts, vectors)
-    seen = [text for c in collections for text, allowed in zip(c.passages, c.seen, strict=True) if allowed]
-    write(args.work / "passages.jsonl", passage_rows(seen))
-    if not (args.work / "base").exists():
-        causal_minilm(random.Random(0).sample(seen, min(COUNTED, len(seen)))).save_pretrained(args.work / "base")
+    prepare(load(args.data, args.thoughts), Teacher(args.work / "vectors"), args.work)
 
 
 if __name__ == "__main__":
