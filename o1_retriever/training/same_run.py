@@ -29,13 +29,15 @@ def differences(mine: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
 
 def default_settings(settings: type[Any]) -> dict[str, Any]:
     """The defaults of a class of settings and of the sections in it; a field without a default is left out."""
-    types, found = get_type_hints(settings), {}
+    types = get_type_hints(settings)
+    found: dict[str, Any] = {}
     for field in dataclasses.fields(settings):
         if field.default is not dataclasses.MISSING:
             found[field.name] = field.default
         elif field.default_factory is not dataclasses.MISSING:
-            made = field.default_factory()
-            found[field.name] = dataclasses.asdict(made) if dataclasses.is_dataclass(made) else made
+            made: Any = field.default_factory()
+            section = dataclasses.is_dataclass(made) and not isinstance(made, type)
+            found[field.name] = dataclasses.asdict(made) if section else made
         elif dataclasses.is_dataclass(types[field.name]):
             found[field.name] = default_settings(types[field.name])
     return found
