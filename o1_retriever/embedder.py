@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from o1_retriever import fingerprints
+from o1_retriever.asking import answers_of
 from o1_retriever.bundled import DEFAULT_MODEL
 from o1_retriever.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from o1_retriever.config import EncodingConfig, ThinkingConfig
@@ -302,15 +303,15 @@ class O1Embedder:
     def _ask(
         self, thinker: Thinker, texts: list[str], num_thoughts: int, evidence: Sequence[Sequence[str]] | None
     ) -> tuple[list[list[str]], list[bool]]:
-        """Thoughts of an external thinker; the queries alone, visibly, if it is unavailable for now."""
-        try:
-            thoughts = thoughts_of(thinker, texts, num_thoughts, evidence)
-        except TransientThinkerError as error:
+        """Thoughts of an external thinker; a query alone, visibly, for which it is unavailable for now."""
+        answers = answers_of(thinker, texts, num_thoughts, evidence)
+        failures = [answer for answer in answers if isinstance(answer, TransientThinkerError)]
+        if failures:
             with self._lock:
-                self.counters["degraded"] += len(texts)
-            logger.warning("thinker unavailable, %d queries embedded without thoughts: %s", len(texts), error)
-            return [[] for _ in texts], [True] * len(texts)
-        return thoughts, [False] * len(texts)
+                self.counters["degraded"] += len(failures)
+            logger.warning("thinker unavailable, %d queries embedded without thoughts: %s", len(failures), failures[0])
+        thoughts = [[] if isinstance(answer, TransientThinkerError) else answer for answer in answers]
+        return thoughts, [isinstance(answer, TransientThinkerError) for answer in answers]
 
     def _count_truncated(self, kind: str, count: int, limit: int) -> None:
         """Counts cut texts in `counters["truncated_<kind>"]` and warns the first time."""

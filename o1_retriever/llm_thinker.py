@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 
+from o1_retriever import metering
+from o1_retriever.asking import Answer
 from o1_retriever.completion_order import in_completion_order
 from o1_retriever.config import require_int
-from o1_retriever.errors import InvalidInputError, ThinkerError
+from o1_retriever.errors import InvalidInputError, ThinkerError, TransientThinkerError
 from o1_retriever.exploration import Exploration
 from o1_retriever.fingerprints import digest
 from o1_retriever.llm import ChatClient, LLMConfig, together
@@ -69,6 +71,24 @@ class LLMThinker:
         finally:
             future.cancel()  # after Ctrl-C; does nothing to a finished one
 
+    def think_each(
+        self, queries: Sequence[str], num_thoughts: int, evidence: Sequence[Sequence[str]] | None = None
+    ) -> list[Answer]:
+        """As `think`, but a query without thoughts for now leaves the others theirs; counts what all cost."""
+        future = self.client.submit(self._each(*_checked(queries, num_thoughts, evidence)))
+        try:
+            outcomes = future.result()
+        finally:
+            future.cancel()
+        answers: list[Answer] = []
+        for query, outcome in zip(queries, outcomes, strict=True):
+            if isinstance(outcome, Exploration):
+                metering.count(outcome.usage)
+                answers.append(self._complete(query, num_thoughts, outcome.texts))
+            else:
+                answers.append(outcome)
+        return answers
+
     async def athink(
         self, queries: Sequence[str], num_thoughts: int, evidence: Sequence[Sequence[str]] | None = None
     ) -> list[list[str]]:
@@ -109,6 +129,21 @@ class LLMThinker:
 
         await together(work() for _ in range(min(self.client.config.concurrency, len(queries))))
         return thoughts
+
+    async def _each(
+        self, queries: list[str], num_thoughts: int, evidence: Sequence[Sequence[str] | None]
+    ) -> list[Exploration | TransientThinkerError]:
+        """All queries, as many at a time as there are slots; only a permanent failure stops the others."""
+        slots = asyncio.Semaphore(self.client.config.concurrency)
+
+        async def work(index: int, query: str, passages: Sequence[str] | None) -> Exploration | TransientThinkerError:
+            async with slots:
+                try:
+                    return await self._explore(index, query, num_thoughts, passages)
+                except TransientThinkerError as error:
+                    return error
+
+        return await together(work(index, *pair) for index, pair in enumerate(zip(queries, evidence, strict=True)))
 
     def _complete(self, query: str, num_thoughts: int, texts: list[str]) -> list[str]:
         if len(texts) < num_thoughts:

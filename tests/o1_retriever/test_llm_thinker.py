@@ -18,6 +18,7 @@ from o1_retriever.errors import DatasetError, InvalidInputError, O1Error, Thinke
 from o1_retriever.exploration import StreamingThinker
 from o1_retriever.llm import ChatClient, LLMConfig
 from o1_retriever.llm_thinker import LLMThinker
+from o1_retriever.metering import metered
 from o1_retriever.tasks import TASKS, Task
 from o1_retriever.thinkers import Thinker
 from o1_retriever.usage import Usage
@@ -184,6 +185,27 @@ def test_as_the_thinker_of_an_embedder(chat_server: Any, connect: Connect, tiny:
     assert encoding.degraded == [False]
     server.behaviour.faults = ["500"] * 99
     assert embedder.encode_query(["why?"], num_thoughts=2, return_thoughts=True).degraded == [True]
+
+
+@pytest.mark.parametrize("evidence", [None, [["p"], ["p"], ["p"]]], ids=["bare", "evidence"])
+def test_one_query_that_fails_leaves_the_others_theirs(
+    chat_server: Any, connect: Connect, tiny: O1Embedder, evidence: Any
+) -> None:
+    server = chat_server(faults=["500"])
+    thinker = connect(server, attempts=1, concurrency=1)
+    embedder = O1Embedder(tiny.checkpoint, thinker=thinker)
+    queries = ["first?", "second?", "third?"]
+    with metered() as meter:
+        found = embedder.encode_query(queries, num_thoughts=1, evidence=evidence, return_thoughts=True)
+    assert found.degraded == [True, False, False]
+    first, (second,), (third,) = found.thoughts
+    assert first == []
+    assert second.startswith(server.answer_to("second?")) and third.startswith(server.answer_to("third?"))
+    assert meter.usage == Usage(requests=2, prompt_tokens=20, completion_tokens=10)
+    server.behaviour.refused = "second"
+    with pytest.raises(ThinkerError, match="refused"):
+        thinker.think_each(queries, 1)
+    assert thinker.think_each([], 1) == []
 
 
 # Many queries

@@ -10,15 +10,17 @@ from langchain_core.language_models import LanguageModelInput
 from langchain_core.load import dumps
 from langchain_core.messages import AIMessage, BaseMessage, convert_to_messages
 from langchain_core.runnables import Runnable, RunnableConfig
+from pydantic import SecretStr
 
-from langchain_o1.failures import as_thinker_error
+from o1_retriever.asking import Answer, whole
 from o1_retriever.config import require_float, require_int
-from o1_retriever.errors import InvalidInputError, InvalidTypeError, ThinkerError
+from o1_retriever.conversations import complete, conversations
+from o1_retriever.errors import InvalidTypeError, ThinkerError, TransientThinkerError
 from o1_retriever.fingerprints import digest
+from o1_retriever.foreign_failures import thinker_error
 from o1_retriever.llm import together
 from o1_retriever.llm_replies import clean
 from o1_retriever.metering import count
-from o1_retriever.prompts import check_encodable, check_texts
 from o1_retriever.tasks import TASKS, Task
 from o1_retriever.usage import Meter, Usage
 
@@ -95,13 +97,20 @@ class ChatModelThinker:
             TransientThinkerError: it did not answer this time, its own retries included.
             InvalidInputError: an empty query, or evidence that does not match the queries.
         """
+        return whole(self.think_each(queries, num_thoughts, evidence))
+
+    def think_each(
+        self, queries: Sequence[str], num_thoughts: int, evidence: Sequence[Sequence[str]] | None = None
+    ) -> list[Answer]:
+        """As `think`, but a query without thoughts for now leaves the others theirs."""
         prompts = self._prompts(queries, num_thoughts, evidence)
+        config = RunnableConfig(tags=[TAG], max_concurrency=self.max_concurrency)
         try:
-            config = RunnableConfig(tags=[TAG], max_concurrency=self.max_concurrency)
-            answers = self.model.batch(prompts, config)
-        except Exception as error:
-            raise as_thinker_error(error, self._name) from error
-        return self._rows(queries, num_thoughts, answers)
+            replies = self.model.batch(prompts, config, return_exceptions=True)
+        except Exception as error:  # any library may stand behind a chat model
+            raise self._failure(error) from error
+        rows = [replies[row * num_thoughts : (row + 1) * num_thoughts] for row in range(len(queries))]
+        return [self._answer(query, row) for query, row in zip(queries, rows, strict=True)]
 
     async def athink(
         self, queries: Sequence[str], num_thoughts: int, evidence: Sequence[Sequence[str]] | None = None
@@ -115,10 +124,11 @@ class ChatModelThinker:
                 return await self.model.ainvoke(prompt, RunnableConfig(tags=[TAG]))
 
         try:
-            answers = await together(ask(prompt) for prompt in prompts)
+            replies = await together(ask(prompt) for prompt in prompts)
         except Exception as error:
-            raise as_thinker_error(error, self._name) from error
-        return self._rows(queries, num_thoughts, answers)
+            raise self._failure(error) from error
+        rows = [replies[row * num_thoughts : (row + 1) * num_thoughts] for row in range(len(queries))]
+        return [self._thoughts(query, row) for query, row in zip(queries, rows, strict=True)]
 
     @property
     def _name(self) -> str:
@@ -130,31 +140,34 @@ class ChatModelThinker:
         self, queries: Sequence[str], num_thoughts: int, evidence: Sequence[Sequence[str]] | None
     ) -> list[Prompt]:
         """B x K conversations, those of one query side by side; counted as requests."""
-        require_int("num_thoughts", num_thoughts, 0)
-        texts = check_texts(queries, "query")
-        found = _checked_evidence(evidence, len(texts))
-        prompts: list[Prompt] = [
-            convert_to_messages(self.task.messages(text, passages, angle))
-            for text, passages in zip(texts, found, strict=True)
-            for angle in range(num_thoughts)
-        ]
+        asked = conversations(self.task, queries, num_thoughts, evidence)
+        prompts: list[Prompt] = [convert_to_messages(conversation) for row in asked for conversation in row]
         self._count(Usage(requests=len(prompts)))
         return prompts
 
-    def _rows(self, queries: Sequence[str], num_thoughts: int, answers: Sequence[Any]) -> list[list[str]]:
-        """The answers' texts, one list per query."""
-        for answer in answers:
-            self._count(self._cost(answer))
-        texts = [_text_of(answer) for answer in answers]
-        self._count(Usage(refused=texts.count("")))
-        rows = [texts[start : start + num_thoughts] for start in range(0, len(texts), num_thoughts or 1)]
-        for query, row in zip(queries, rows, strict=False):  # without thoughts there are no rows
-            if "" in row:
-                raise ThinkerError(
-                    f"{self._name} wrote {len(row) - row.count('')} of {num_thoughts} thoughts for {query[:80]!r}; the "
-                    "others were refused or empty. Leave the query out, ask another model, or allow longer answers."
-                )
-        return rows or [[] for _ in queries]
+    def _answer(self, query: str, replies: Sequence[Any]) -> Answer:
+        """One query's thoughts, or why there are none for now. What did arrive is counted all the same."""
+        failed = [reply for reply in replies if isinstance(reply, Exception)]
+        if not failed:
+            return self._thoughts(query, replies)
+        self._count(sum(map(self._cost, replies), Usage()))
+        passing: list[TransientThinkerError] = []
+        for error in failed:
+            failure = self._failure(error)
+            if not isinstance(failure, TransientThinkerError):
+                raise failure from error
+            failure.__cause__ = error
+            passing.append(failure)
+        return passing[0]
+
+    def _thoughts(self, query: str, replies: Sequence[Any]) -> list[str]:
+        """The texts of one query's replies; counts what they cost."""
+        texts = [_text_of(reply) for reply in replies]
+        self._count(sum(map(self._cost, replies), Usage(refused=texts.count(""))))
+        return complete(self._name, query, texts)
+
+    def _failure(self, error: Exception) -> ThinkerError:
+        return thinker_error(self._name, error, _secrets_of(self.model))
 
     def _cost(self, answer: Any) -> Usage:
         """Tokens of an answer as the provider counts them, and what they cost."""
@@ -168,15 +181,11 @@ class ChatModelThinker:
         count(usage)
 
 
-def _checked_evidence(evidence: Sequence[Sequence[str]] | None, queries: int) -> Sequence[Sequence[str] | None]:
-    if evidence is None:
-        return [None] * queries
-    if len(evidence) != queries:
-        raise InvalidInputError(f"evidence must be one list of passages per query: {queries}, got {len(evidence)}.")
-    for row, passages in enumerate(evidence):
-        for passage in passages:
-            check_encodable(passage, f"the evidence of query {row}")
-    return evidence
+def _secrets_of(model: object) -> list[SecretStr]:
+    """The keys that a chat model holds, also inside of what `bind`, `with_retry` and `with_fallbacks` put around it."""
+    values = [each for value in vars(model).values() for each in (value if isinstance(value, list) else [value])]
+    inner = [secret for value in values if isinstance(value, Runnable) for secret in _secrets_of(value)]
+    return [value for value in values if isinstance(value, SecretStr)] + inner
 
 
 def _text_of(answer: Any) -> str:

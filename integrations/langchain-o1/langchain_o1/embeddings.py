@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 from collections.abc import Sequence
 from typing import Any, Self
@@ -14,7 +13,6 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationInfo, 
 
 from langchain_o1.chat_model_thinker import ChatModelThinker
 from langchain_o1.query_embedding import QueryEmbedding
-from langchain_o1.query_side import aencode, encode
 from langchain_o1.slot import Slot
 from langchain_o1.vector_cache import VectorCache
 from o1_retriever import O1Embedder, ThinkingConfig
@@ -23,9 +21,11 @@ from o1_retriever.config import require_int
 from o1_retriever.errors import InvalidTypeError
 from o1_retriever.metering import metered
 from o1_retriever.prompts import as_list, check_texts
+from o1_retriever.serving import aencode, encode
 from o1_retriever.shared_models import shared_embedder
 from o1_retriever.thinkers import Thinker
 from o1_retriever.thought_cache import CachedThinker, OwnThinker, ThoughtCache
+from o1_retriever.worker_threads import QUERIES, TEXTS
 
 QUERY_SIDE = tuple(field.name for field in dataclasses.fields(ThinkingConfig))
 
@@ -85,7 +85,7 @@ class O1Embeddings(BaseModel, Embeddings):
     async def aembedder(self) -> O1Embedder:
         """As `embedder`; loads the model in a thread."""
         loaded = self._slot.peek(self._key())
-        return await asyncio.to_thread(lambda: self.embedder) if loaded is None else loaded
+        return await QUERIES.run(lambda: self.embedder) if loaded is None else loaded
 
     @property
     def passage_namespace(self) -> str:
@@ -130,8 +130,8 @@ class O1Embeddings(BaseModel, Embeddings):
         return self.embed_query_with_thoughts(text).embedding
 
     async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
-        """As `embed_documents`, and leaves the event loop free."""
-        return await asyncio.to_thread(self.embed_documents, texts)
+        """As `embed_documents`, and leaves the event loop free, and the threads of queries too."""
+        return await TEXTS.run(self.embed_documents, texts)
 
     async def aembed_query(self, text: str) -> list[float]:
         """As `embed_query`, and leaves the event loop free."""

@@ -17,7 +17,7 @@ from langchain_core.messages import AIMessage, SystemMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import RunnableLambda
 from langchain_o1 import ChatModelThinker, DegradedVector, O1Embeddings
-from langchain_o1.failures import as_thinker_error
+from pydantic import SecretStr
 
 from o1_retriever import O1Embedder, RecordedThoughts, Thinker
 from o1_retriever.errors import InvalidInputError, InvalidTypeError, ThinkerError, TransientThinkerError
@@ -139,6 +139,43 @@ def test_refusals_are_errors(chat_model: Make, message: AIMessage) -> None:
     assert thinker.usage.refused == 2
 
 
+def test_a_query_that_fails_leaves_the_others_theirs(tiny_folder: str, chat_model: Make) -> None:
+    """One request at a time, so that the second one, of the first query, is the one that fails."""
+
+    def failing(*errors: Exception | None) -> ChatModelThinker:
+        return ChatModelThinker(chat_model(errors=list(errors)), TASK, max_concurrency=1)
+
+    first, second, third = (thinker := failing(None, TimeoutError("late"))).think_each(["a", "b", "c"], 2)
+    assert isinstance(first, TransientThinkerError) and isinstance(first.__cause__, TimeoutError)
+    assert (second, third) == (["<b> one", "<b> two"], ["<c> one", "<c> two"])
+    assert thinker.usage == Usage(requests=6, prompt_tokens=50, completion_tokens=20)
+    with pytest.raises(TransientThinkerError, match="late"):
+        failing(TimeoutError("late")).think(["a", "b"], 1)
+    with pytest.raises(ThinkerError, match="never"):
+        failing(TimeoutError("late"), ValueError("never")).think_each(["a", "b"], 1)
+    embeddings = O1Embeddings(model_name=tiny_folder, thinker=failing(TimeoutError("late")), num_thoughts=1)
+    found = embeddings.embed_queries_with_thoughts(["a", "b"])
+    assert [(row.degraded, len(row.thoughts)) for row in found] == [(True, 0), (False, 1)]
+    assert [isinstance(row.embedding, DegradedVector) for row in found] == [True, False]
+
+
+def test_keys_stay_secret(chat_server: Make) -> None:
+    class SecretModel(OpenAIModel):
+        secret: SecretStr = SecretStr("sk-very-secret")
+
+    model = SecretModel(url=chat_server(key="other").url, key="sk-very-secret")
+    for wrapped in (
+        model,
+        model.bind(stop=["."]),
+        model.with_retry(stop_after_attempt=1),
+        model.with_fallbacks([model]),
+    ):
+        with pytest.raises(ThinkerError, match="401") as caught:
+            ChatModelThinker(wrapped).think([QUERY], 1)
+        assert "***" in str(caught.value)
+        assert "sk-very-secret" not in str(caught.value)
+
+
 def test_fake_models_of_langchain() -> None:
     model = GenericFakeChatModel(messages=iter(["first", AIMessage("second")]))
     thinker = ChatModelThinker(model, max_concurrency=1)
@@ -197,10 +234,10 @@ def test_a_thinker_pickles_where_its_model_does() -> None:
 @pytest.mark.parametrize(
     ("behaviour", "settings", "said"),
     [
-        ({"key": "other"}, {}, "does not accept the key"),
-        ({"models": ("other",)}, {}, "knows no such model"),
-        ({}, {"url": "/v2"}, "knows no such model"),
-        ({"refused": "bees"}, {}, "another try would not help"),
+        ({"key": "other"}, {}, "Check its key"),
+        ({"models": ("other",)}, {}, "Check the model's name"),
+        ({}, {"url": "/v2"}, "Check the model's name"),
+        ({"refused": "bees"}, {}, "Another try would not help"),
     ],
 )
 def test_permanent_failures_of_a_server(
@@ -238,7 +275,7 @@ def test_passing_failures_of_a_server_degrade_visibly(
     assert isinstance(found.embedding, DegradedVector)
     assert found.embedding == embeddings.embed_query_with_thoughts(QUERY, num_thoughts=0).embedding
     assert embeddings.embedder.counters["degraded"] == 1
-    assert "did not answer" in caplog.text
+    assert "gave no thoughts for now" in caplog.text
     server.behaviour.faults.clear()
     again = ask()
     assert not again.degraded
@@ -301,53 +338,3 @@ def test_cancelling_stops_waiting_for_the_model(tiny_folder: str, chat_model: Ma
 
     with pytest.raises(TimeoutError):
         asyncio.run(ask())
-
-
-class Status(Exception):
-    def __init__(self, **fields: Any) -> None:
-        super().__init__("said no")
-        self.__dict__.update(fields)
-
-
-class Answer:
-    status_code = 503
-
-
-def wrapped(cause: Exception) -> Exception:
-    error = ValueError("wrapped")
-    error.__cause__ = cause
-    return error
-
-
-ModelTimeoutError = type("ModelTimeoutError", (Exception,), {"is_retryable": True})
-NotRetryable = type("RateLimitError", (Exception,), {"is_retryable": False})
-
-
-@pytest.mark.parametrize(
-    ("error", "passes"),
-    [
-        (TimeoutError(), True),
-        (ConnectionResetError(), True),
-        (Status(status_code=408), True),
-        (Status(status_code=429), True),
-        (Status(status_code=429, code="insufficient_quota"), False),
-        (Status(code=529), True),
-        (Status(response=Answer()), True),
-        (Status(response={"ResponseMetadata": {"HTTPStatusCode": 403}}), False),
-        (Status(response={"ResponseMetadata": {"HTTPStatusCode": 500}}), True),
-        (Status(status_code=400), False),
-        (Status(status_code=True), False),
-        (wrapped(Status(status_code=502)), True),
-        (wrapped(TimeoutError()), True),
-        (wrapped(Status(status_code=401)), False),
-        (ModelTimeoutError(), True),
-        (NotRetryable(), False),
-        (KeyError("choices"), False),
-        (ValueError("what?"), False),
-    ],
-)
-def test_kinds_of_failures(error: Exception, passes: bool) -> None:
-    found = as_thinker_error(error, "M")
-    assert isinstance(found, TransientThinkerError) is passes
-    assert type(error).__name__ in str(found)
-    assert str(found).startswith("M ")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,10 +16,11 @@ from llama_index.embeddings.o1 import O1Embedding
 from llama_index.retrievers.o1 import O1Retriever
 
 from o1_retriever import O1Embedder
+from o1_retriever.worker_threads import TEXTS
 
 Make = Callable[..., O1Embedding]
 QUERIES = [f"Why do {name} dance?" for name in ("bees", "ants", "cranes", "crabs", "swans", "mice", "newts", "owls")]
-SLOW_S, TICK_S, HELD_UP_S = 0.3, 0.01, 0.1
+SLOW_S, TICK_S, HELD_UP_S, PATIENCE = 0.3, 0.01, 0.1, 120.0
 
 
 @pytest.fixture
@@ -116,6 +118,33 @@ def test_other_thinkers_are_asked_side_by_side(make: Make) -> None:
     start = time.perf_counter()
     asyncio.run(ask())
     assert time.perf_counter() - start < len(QUERIES) * SLOW_S / 2
+
+
+@pytest.mark.parametrize("thinker", [None, Blocking()], ids=["own", "another"])
+def test_queries_never_wait_behind_texts(make: Make, thinker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No text is embedded before the query is: were they in one line, nothing would ever move."""
+    embedding, answered, at_work = make(thinker=thinker), threading.Event(), list[str]()
+    embedding.get_query_embedding("the model is loaded")
+    plain = O1Embedder.encode_document
+
+    def encode(self: O1Embedder, *args: Any, **kwargs: Any) -> Any:
+        at_work.append(threading.current_thread().name)
+        assert answered.wait(PATIENCE)
+        return plain(self, *args, **kwargs)
+
+    monkeypatch.setattr(O1Embedder, "encode_document", encode)
+
+    async def ask() -> int:
+        texts = [asyncio.ensure_future(embedding.aget_text_embedding_batch([f"text {i}"] * 2)) for i in range(80)]
+        while not at_work:
+            await asyncio.sleep(0.001)
+        vector = await asyncio.wait_for(embedding.aget_query_embedding("Why?"), PATIENCE / 2)
+        answered.set()
+        assert all(len(rows) == 2 for rows in await asyncio.gather(*texts))
+        return len(vector)
+
+    assert asyncio.run(ask()) == 32
+    assert len(set(at_work)) <= TEXTS.limit
 
 
 def test_objects_outlive_their_event_loops(make: Make, index: VectorStoreIndex, async_llm: Any) -> None:

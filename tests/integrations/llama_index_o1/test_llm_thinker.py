@@ -159,6 +159,51 @@ def test_a_deadline_for_all_thoughts(kind: str, request: pytest.FixtureRequest) 
         asyncio.run(thinker.athink(["a"], 2))
 
 
+class Moody:
+    """Hears what is asked: "slow" takes long, "busy" gets no answer for now, "wrong" never one."""
+
+    def begin(self, messages: Sequence[ChatMessage]) -> None:
+        super().begin(messages)  # type: ignore[misc]
+        query = messages[-1].content
+        if query == "slow":
+            time.sleep(1.5)
+        if query == "busy":
+            raise ConnectionResetError("gone")
+        if query == "wrong":
+            raise ValueError("no such setting")
+
+
+@pytest.mark.parametrize("concurrency", [1, 2, 8])
+def test_a_slow_or_failed_query_is_alone_without_thoughts(make: Make, scripted: Any, concurrency: int) -> None:
+    llm = type("MoodyLLM", (Moody, scripted), {})()
+    thinker = LlamaIndexThinker(llm, TASK, timeout_s=1.0, concurrency=concurrency)
+    queries = ["a", "slow", "b", "busy", "c"]
+    answers = thinker.think_each(queries, 1)
+    assert [str(answer) for answer in answers if isinstance(answer, TransientThinkerError)] == [
+        "The language model did not write the thoughts within 1 s: try again later, raise timeout_s, or lower "
+        "num_thoughts.",
+        f"{thinker.name} gave no thoughts for now (ConnectionResetError: gone). Try again later, or raise its timeout "
+        "and its retries.",
+    ]
+    assert [answer for answer in answers if isinstance(answer, list)] == [[f"<{query}> One"] for query in "abc"]
+    found = make(thinker=thinker, num_thoughts=1).get_query_embeddings_with_thoughts(queries)
+    assert [row.degraded for row in found] == [False, True, False, True, False]
+    assert [len(row.thoughts) for row in found] == [1, 0, 1, 0, 1]
+    with pytest.raises(TransientThinkerError, match="within 1 s"):
+        thinker.think(queries, 1)
+    with pytest.raises(ThinkerError, match="no such setting"):
+        thinker.think_each(["a", "busy", "wrong"], 1)
+
+
+@pytest.mark.parametrize("kind", ["scripted", "async_llm"])
+def test_queries_that_wait_for_their_turn_lose_no_time(kind: str, request: pytest.FixtureRequest) -> None:
+    """Six calls of 0.3 s one after the other: no query has more than 1.5 s of its own, all together take longer."""
+    llm = request.getfixturevalue(kind)(delay_s=0.3)
+    thinker = LlamaIndexThinker(llm, TASK, timeout_s=1.5, concurrency=1)
+    assert len(thinker.think(list("abcdef"), 1)) == 6
+    assert len(asyncio.run(thinker.athink(list("abcdef"), 1))) == 6
+
+
 @pytest.mark.parametrize("answer", ["", "  ", "<think>Hm, bees ..."])
 def test_an_answer_without_a_text(scripted: Any, answer: str) -> None:
     thinker = LlamaIndexThinker(scripted(answer=answer), TASK)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import os
 from collections.abc import Callable, Sequence
@@ -23,6 +22,7 @@ from o1_retriever import O1Embedder, ThinkingConfig, pooling
 from o1_retriever.bundled import DEFAULT_MODEL
 from o1_retriever.shared_models import shared_embedder
 from o1_retriever.thinkers import Thinker
+from o1_retriever.worker_threads import QUERIES, TEXTS
 
 
 class O1Embedding(BaseEmbedding):
@@ -221,7 +221,7 @@ class O1Embedding(BaseEmbedding):
         return QuerySide(self.embedder, self._thinking(num_thoughts), self.embeddings_cache)
 
     async def _aembed(self, query: str, num_thoughts: int | None = None) -> QueryEmbedding:
-        side = await asyncio.to_thread(self._query_side, num_thoughts)  # the first time, this loads a model
+        side = await QUERIES.run(self._query_side, num_thoughts)  # the first time, this loads a model
         return await side.aembed(query)
 
     def _text_side(self) -> TextSide:
@@ -243,5 +243,5 @@ class O1Embedding(BaseEmbedding):
         return (await self._aget_text_embeddings([text]))[0]
 
     async def _aget_text_embeddings(self, texts: list[str]) -> list[Embedding]:
-        side = await asyncio.to_thread(self._text_side)
+        side = await TEXTS.run(self._text_side)
         return await side.aembed(texts)

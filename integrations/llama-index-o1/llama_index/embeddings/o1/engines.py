@@ -6,8 +6,6 @@ import dataclasses
 import threading
 from dataclasses import dataclass
 
-from llama_index.embeddings.o1.asked_thinker import AskedThinker
-
 from o1_retriever import O1Embedder, ThinkingConfig
 from o1_retriever.thinkers import Thinker
 from o1_retriever.thought_cache import CachedThinker, OwnThinker, ThoughtCache
@@ -68,4 +66,4 @@ def _build(shared: O1Embedder, settings: EngineSettings) -> O1Embedder:
     if settings.thought_cache is not None:
         asked = thinker or OwnThinker(shared, settings.thinking)
         thinker = CachedThinker(asked, ThoughtCache(settings.thought_cache))
-    return O1Embedder(checkpoint, thinker=None if thinker is None else AskedThinker(thinker), encoding=shared.encoding)
+    return O1Embedder(checkpoint, thinker=thinker, encoding=shared.encoding)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -12,18 +11,20 @@ from llama_index.core.base.llms.base import BaseLLM
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, MessageRole
 from llama_index.core.llms.custom import CustomLLM
 from llama_index.embeddings.o1.llm_calls import in_this_loop, in_threads
-from llama_index.embeddings.o1.llm_failures import thinker_error
 from llama_index.embeddings.o1.llm_replies import text_of, usage_of
 from llama_index.embeddings.o1.llm_streams import side_by_side
 
 from o1_retriever import metering
+from o1_retriever.asking import Answer, whole
 from o1_retriever.config import require_float, require_int
-from o1_retriever.errors import InvalidInputError, InvalidTypeError, O1Error, ThinkerError
+from o1_retriever.conversations import Conversation, complete, conversations
+from o1_retriever.errors import InvalidTypeError, O1Error, ThinkerError, TransientThinkerError
 from o1_retriever.fingerprints import digest
-from o1_retriever.prompts import check_encodable, check_texts
+from o1_retriever.foreign_failures import thinker_error
 from o1_retriever.tasks import TASKS, Task
 from o1_retriever.thinking import ThoughtDelta
 from o1_retriever.usage import Meter, Usage
+from o1_retriever.worker_threads import THINKERS
 
 Prompt = list[ChatMessage]
 _SETTINGS = ("model", "model_name", "temperature", "top_p", "top_k", "max_tokens", "max_new_tokens", "num_output")
@@ -41,7 +42,7 @@ class LlamaIndexThinker:
         task: what is asked.
         concurrency: calls of one `think` in flight at most. None: 8, but 1 for a model that runs in this process (a
             `CustomLLM` without async methods of its own).
-        timeout_s: seconds for all thoughts of one `think`.
+        timeout_s: seconds for all thoughts of a query, from its first call on.
         arguments: passed to each call, like `{"temperature": 1.0}`; what is possible depends on the model.
 
     >>> from llama_index.core.llms import MockLLM
@@ -102,9 +103,19 @@ class LlamaIndexThinker:
             TransientThinkerError: it did not answer in time, was busy or could not be reached.
             InvalidInputError: an empty query, or evidence that does not match the queries.
         """
-        prompts = self._prompts(queries, num_thoughts, evidence)
-        replies = in_threads([partial(self._ask, prompt) for prompt in prompts], self.concurrency, self.timeout_s)
-        return self._thoughts(queries, num_thoughts, replies)
+        return whole(self.think_each(queries, num_thoughts, evidence))
+
+    def think_each(
+        self, queries: Sequence[str], num_thoughts: int, evidence: Sequence[Sequence[str]] | None = None
+    ) -> list[Answer]:
+        """As `think`, but a query without thoughts for now leaves the others theirs."""
+        asked = conversations(self.task, queries, num_thoughts, evidence)
+        calls = [[partial(self._ask, _messages(conversation)) for conversation in row] for row in asked]
+        outcomes = in_threads(calls, self.concurrency, self.timeout_s)
+        return [
+            outcome if isinstance(outcome, TransientThinkerError) else self._thoughts(query, outcome)
+            for query, outcome in zip(queries, outcomes, strict=True)
+        ]
 
     async def athink(
         self, queries: Sequence[str], num_thoughts: int, evidence: Sequence[Sequence[str]] | None = None
@@ -113,10 +124,11 @@ class LlamaIndexThinker:
 
         A model whose async methods only call its blocking ones is asked in threads.
         """
-        prompts = self._prompts(queries, num_thoughts, evidence)
+        asked = conversations(self.task, queries, num_thoughts, evidence)
         ask = self._ask_in_thread if self._blocks else self._aask
-        replies = await in_this_loop([partial(ask, prompt) for prompt in prompts], self.concurrency, self.timeout_s)
-        return self._thoughts(queries, num_thoughts, replies)
+        calls = [[partial(ask, _messages(conversation)) for conversation in row] for row in asked]
+        replies = await in_this_loop(calls, self.concurrency, self.timeout_s)
+        return [self._thoughts(query, row) for query, row in zip(queries, replies, strict=True)]
 
     def stream_thoughts(self, query: str, num_thoughts: int) -> Iterator[ThoughtDelta]:
         """K thoughts for one query piece by piece, as the model writes them; `query_index` is always 0.
@@ -128,26 +140,8 @@ class LlamaIndexThinker:
         Raises:
             ThinkerError, TransientThinkerError, InvalidInputError: as `think` does.
         """
-        prompts = self._prompts([query], num_thoughts, None)
-        return side_by_side([partial(self._stream, prompt) for prompt in prompts], self.concurrency)
-
-    def _prompts(
-        self, queries: Sequence[str], num_thoughts: int, evidence: Sequence[Sequence[str]] | None
-    ) -> list[Prompt]:
-        """The conversations to ask, all of the first query's thoughts first."""
-        require_int("num_thoughts", num_thoughts, 0)
-        texts = check_texts(queries, "query")
-        if evidence is not None and len(evidence) != len(texts):
-            raise InvalidInputError(
-                f"evidence must be one list of passages per query: {len(texts)}, got {len(evidence)}."
-            )
-        prompts: list[Prompt] = []
-        for row, query in enumerate(texts):
-            passages = evidence[row] if evidence is not None else None
-            for passage in passages or ():
-                check_encodable(passage, f"the evidence of query {row}")
-            prompts.extend(_conversation(self.task, query, passages, angle) for angle in range(num_thoughts))
-        return prompts
+        (asked,) = conversations(self.task, [query], num_thoughts, None)
+        return side_by_side([partial(self._stream, _messages(row)) for row in asked], self.concurrency)
 
     def _ask(self, prompt: Prompt) -> ChatResponse:
         try:
@@ -155,7 +149,7 @@ class LlamaIndexThinker:
         except O1Error:
             raise
         except Exception as error:  # any library may stand behind an LLM
-            raise thinker_error(self.name, error, getattr(self.llm, "api_key", None)) from error
+            raise self._failure(error) from error
 
     async def _aask(self, prompt: Prompt) -> ChatResponse:
         try:
@@ -163,10 +157,10 @@ class LlamaIndexThinker:
         except O1Error:
             raise
         except Exception as error:
-            raise thinker_error(self.name, error, getattr(self.llm, "api_key", None)) from error
+            raise self._failure(error) from error
 
     async def _ask_in_thread(self, prompt: Prompt) -> ChatResponse:
-        return await asyncio.to_thread(self._ask, prompt)
+        return await THINKERS.run(self._ask, prompt)
 
     def _stream(self, prompt: Prompt) -> Iterator[str]:
         try:
@@ -175,27 +169,19 @@ class LlamaIndexThinker:
         except O1Error:
             raise
         except Exception as error:
-            raise thinker_error(self.name, error, getattr(self.llm, "api_key", None)) from error
+            raise self._failure(error) from error
 
-    def _thoughts(self, queries: Sequence[str], num_thoughts: int, replies: list[ChatResponse]) -> list[list[str]]:
-        """The texts by query; counts what they cost."""
+    def _failure(self, error: Exception) -> ThinkerError:
+        return thinker_error(self.name, error, [getattr(self.llm, "api_key", None)])
+
+    def _thoughts(self, query: str, replies: Sequence[ChatResponse]) -> list[str]:
+        """The texts of one query's replies; counts what they cost."""
         texts = [text_of(reply) for reply in replies]
         cost = sum(map(usage_of, replies), Usage(refused=texts.count(None)))
         self._meter.add(cost)
         metering.count(cost)
-        rows = [texts[start : start + num_thoughts] for start in range(0, len(texts), num_thoughts or 1)]
-        return [self._complete(query, row) for query, row in zip(queries, rows or [[]] * len(queries), strict=True)]
-
-    def _complete(self, query: str, row: list[str | None]) -> list[str]:
-        written = [text for text in row if text is not None]
-        if len(written) < len(row):
-            raise ThinkerError(
-                f"{self.name} wrote {len(written)} of {len(row)} thoughts for {query[:80]!r}, and nothing for the "
-                "others. Leave the query out, ask another model, or let it write more tokens."
-            )
-        return written
+        return complete(self.name, query, texts)
 
 
-def _conversation(task: Task, query: str, evidence: Sequence[str] | None, angle: int) -> Prompt:
-    messages = task.messages(query, evidence, angle)
-    return [ChatMessage(role=MessageRole(message["role"]), content=message["content"]) for message in messages]
+def _messages(conversation: Conversation) -> Prompt:
+    return [ChatMessage(role=MessageRole(message["role"]), content=message["content"]) for message in conversation]

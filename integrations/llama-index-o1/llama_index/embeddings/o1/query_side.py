@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from llama_index.core.base.embeddings.base import Embedding
-from llama_index.embeddings.o1.asked_thinker import AskedThinker, answering
 from llama_index.embeddings.o1.events import O1QueryEvent, tell
 from llama_index.embeddings.o1.vector_cache import Entry, VectorCache, key_of
 
 from o1_retriever import O1Embedder, QueryEncoding, ThinkingConfig
 from o1_retriever.metering import metered
-from o1_retriever.micro_batching import shared_batcher
 from o1_retriever.prompts import check_texts
+from o1_retriever.serving import aencode, encode
 from o1_retriever.usage import Usage
 
 
@@ -45,7 +43,7 @@ class QuerySide:
     """One way to embed queries.
 
     Attributes:
-        embedder: thinks by itself, or by an `AskedThinker`.
+        embedder: thinks by itself, or by another thinker.
         thinking: number of thoughts and sampling.
         cache: vectors of earlier queries.
     """
@@ -61,7 +59,7 @@ class QuerySide:
         with metered() as meter:
             found = _recalled(query, self.cache.recall(key) if self.cache else None)
             if found is None:
-                (found,) = _rows([query], self._encode(query))
+                (found,) = _rows([query], encode(self.embedder, [query], self.thinking))
                 if self.cache and not found.degraded:
                     self.cache.remember(key, _entry(found))
         _report([found], time.perf_counter() - start, meter.usage)
@@ -74,7 +72,7 @@ class QuerySide:
         with metered() as meter:
             found = _recalled(query, await self.cache.arecall(key) if self.cache else None)
             if found is None:
-                (found,) = _rows([query], await self._aencode(query))
+                (found,) = _rows([query], await aencode(self.embedder, query, self.thinking))
                 if self.cache and not found.degraded:
                     await self.cache.aremember(key, _entry(found))
         _report([found], time.perf_counter() - start, meter.usage)
@@ -84,30 +82,12 @@ class QuerySide:
         """Several queries at once: the same thoughts as one by one, in less time. Reads and fills no cache."""
         start = time.perf_counter()
         with metered() as meter:
-            found = _rows(queries, self._together(queries))
+            found = _rows(queries, encode(self.embedder, queries, self.thinking))
         _report(found, time.perf_counter() - start, meter.usage)
         return found
 
     def _key(self, query: str) -> str:
         return key_of("query", self.embedder.query_fingerprint(thinking=self.thinking), query) if self.cache else ""
-
-    def _together(self, queries: Sequence[str]) -> QueryEncoding:
-        return self.embedder.encode_query(list(queries), thinking=self.thinking, return_thoughts=True)
-
-    def _encode(self, query: str) -> QueryEncoding:
-        """A model that thinks by itself gains from company; another thinker is asked by this thread."""
-        if self.embedder.thinker is None:
-            return shared_batcher(self.embedder).encode_query(query, thinking=self.thinking)
-        return self._together([query])
-
-    async def _aencode(self, query: str) -> QueryEncoding:
-        thinker = self.embedder.thinker
-        if thinker is None:
-            return await shared_batcher(self.embedder).aencode_query(query, thinking=self.thinking)
-        if not isinstance(thinker, AskedThinker) or not self.thinking.num_thoughts:
-            return await asyncio.to_thread(self._together, [query])
-        with answering(await thinker.ahead([query], self.thinking.num_thoughts)):
-            return await asyncio.to_thread(self._together, [query])
 
 
 def _rows(queries: Sequence[str], encoding: QueryEncoding) -> list[QueryEmbedding]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 
 from llama_index.core.base.embeddings.base import Embedding
@@ -10,6 +9,7 @@ from llama_index.embeddings.o1.texts import check_not_empty
 from llama_index.embeddings.o1.vector_cache import VectorCache, key_of
 
 from o1_retriever import O1Embedder
+from o1_retriever.worker_threads import TEXTS
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,14 @@ class TextSide:
         return [list(known[key]) for key in keys]
 
     async def aembed(self, texts: list[str]) -> list[Embedding]:
-        """As `embed`; the event loop stays free."""
+        """As `embed`; the event loop stays free, and so do the threads of queries."""
         check_not_empty(texts)
         if self.cache is None:
-            return await asyncio.to_thread(self._encode, texts)
+            return await TEXTS.run(self._encode, texts)
         keys = self._keys(texts)
         known = {key: entry["embedding"] for key in set(keys) if (entry := await self.cache.arecall(key)) is not None}
         new = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
-        vectors = await asyncio.to_thread(self._encode, list(new.values()))
+        vectors = await TEXTS.run(self._encode, list(new.values()))
         for key, vector in zip(new, vectors, strict=True):
             await self.cache.aremember(key, {"embedding": vector})
             known[key] = vector

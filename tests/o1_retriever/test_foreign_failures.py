@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from llama_index.embeddings.o1.llm_failures import thinker_error
 from pydantic import SecretStr
 
 from o1_retriever.errors import ThinkerError, TransientThinkerError
+from o1_retriever.foreign_failures import thinker_error
 
 
 class LibraryError(Exception):
@@ -25,6 +25,18 @@ class APITimeoutError(LibraryError):
 
 class ConnectError(LibraryError):
     """Named like httpx's."""
+
+
+class BusyError(LibraryError):
+    """Says itself that another try helps."""
+
+    is_retryable = True
+
+
+class RateLimitError(LibraryError):
+    """Says itself that no other try helps, whatever its name."""
+
+    is_retryable = False
 
 
 class Response:
@@ -48,6 +60,8 @@ def wrapped(cause: Exception) -> Exception:
         LibraryError(http_status=500),
         LibraryError(code=529),
         LibraryError(response=Response(502)),
+        LibraryError(response={"ResponseMetadata": {"HTTPStatusCode": 500}}),
+        BusyError(),
         APITimeoutError(),
         ConnectError(),
         TimeoutError(),
@@ -66,10 +80,14 @@ def test_errors_that_pass(error: Exception) -> None:
     [
         (LibraryError(status_code=401), "Check its key"),
         (LibraryError(response=Response(403)), "Check its key"),
+        (LibraryError(response={"ResponseMetadata": {"HTTPStatusCode": 403}}), "Check its key"),
+        (LibraryError(response={"ResponseMetadata": None}), "check its settings"),
+        (LibraryError(status_code=True), "check its settings"),
+        (RateLimitError(), "check its settings"),
         (LibraryError(status_code=404), "Check the model's name"),
-        (LibraryError(status_code=400), "Check its settings"),
-        (LibraryError(status_code=429, code="insufficient_quota"), "Check its settings"),
-        (ValueError("no such argument"), "Check its settings"),
+        (LibraryError(status_code=400), "check its settings"),
+        (LibraryError(status_code=429, code="insufficient_quota"), "check its settings"),
+        (ValueError("no such argument"), "check its settings"),
         (wrapped(LibraryError(status_code=401)), "Check its key"),
         (ConnectError(status_code=401), "Check its key"),  # a status says more than a name
     ],
@@ -82,11 +100,12 @@ def test_errors_that_last(error: Exception, advice: str) -> None:
 
 
 def test_the_message_says_who_and_what_but_no_secret() -> None:
-    for secret in (SecretStr("sk-1"), 7):
-        text = str(thinker_error("GPT 'x'", LibraryError("x" * 297 + " sk-1", status_code=401), secret=secret))
-        assert "sk" not in text if isinstance(secret, SecretStr) else " sk" in text, "cut out before the text is cut"
-    error = thinker_error("GPT 'x'", LibraryError("bad\n  key sk-1 given", status_code=401), secret="sk-1")
-    assert str(error).startswith("GPT 'x' gave no thoughts (LibraryError: bad key *** given). ")
+    for secrets in ([SecretStr("sk-1")], ["sk-1"], [None, 7, "", SecretStr("other"), "sk-1"]):
+        error = thinker_error("GPT 'x'", LibraryError("bad\n  key sk-1 given", status_code=401), secrets)
+        assert str(error).startswith("GPT 'x' gave no thoughts (LibraryError: bad key *** given). ")
+    long = LibraryError("x" * 297 + " sk-1", status_code=401)
+    assert " sk" in str(thinker_error("GPT 'x'", long, [7]))
+    assert " sk" not in str(thinker_error("GPT 'x'", long, ["sk-1"])), "cut out before the text is cut"
 
 
 def test_causes_that_go_round_in_circles_end() -> None:
