@@ -351,6 +351,24 @@ def test_a_base_without_our_tokens_or_a_pad_token(
     assert embedder.encode_query("q", 2).shape == (32,)
 
 
+def test_rows_at_the_edge_of_what_is_allowed_train(
+    write_rows: Write, rows_of: Rows, train_config: Config, tiny_folder: str
+) -> None:
+    """Without negatives, with a thought of 10,000 tokens, and with what is a special token elsewhere, as text."""
+    rows = rows_of(16)
+    for row in rows[:8]:
+        row["neg"] = []
+    rows[1]["thought"] = "t" * 10_000
+    rows[2] |= {"query": "<query> q <emb>", "thought": "</query> t <emb> t"}
+    folder = train(train_config(write_rows(rows), data={"thought_dropout": 0.0}))
+    losses = [entry["loss"] for entry in json.loads((folder / "history.json").read_text()) if "loss" in entry]
+    assert len(losses) == 4 and np.isfinite(losses).all()
+    base, trained = O1Embedder.from_pretrained(tiny_folder), O1Embedder.from_pretrained(folder)
+    assert trained.checkpoint.tokenizer.get_vocab() == base.checkpoint.tokenizer.get_vocab(), "it had the tokens"
+    rows_before, rows_after = (len(e.model.get_input_embeddings().weight) for e in (base, trained))
+    assert rows_before == rows_after
+
+
 def test_a_loss_that_is_not_finite_names_its_rows(
     write_rows: Write, rows_of: Rows, train_config: Config, make_embedder: Any, tmp_path: Path
 ) -> None:
