@@ -14,7 +14,7 @@ unexport TOKENIZERS_PARALLELISM
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install install-dev demo test test-slow lint bench bench-training bench-concurrency wheels clean
+.PHONY: help install install-dev demo test test-slow lint bench bench-training bench-concurrency bench-frameworks wheels clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -46,6 +46,10 @@ bench-training: $(VENV)/.dev-installed  ## the benchmarks of training
 
 bench-concurrency: $(VENV)/.dev-installed  ## the benchmark of many callers
 	@$(PY) -m benchmarks.concurrency
+
+bench-frameworks: $(VENV)/.dev-installed  ## LlamaIndex, LangChain and Chroma: queries a second, and recall on O1_DATA
+	@$(PY) -m benchmarks.frameworks throughput
+	@$(PY) -m benchmarks.frameworks recall --fast
 
 wheels: $(VENV)/.dev-installed  ## sdists and wheels of all distributions, in dist/
 	@for folder in $(DISTRIBUTIONS); do $(PY) -m build --no-isolation --outdir dist $$folder || exit 1; done
