@@ -23,6 +23,8 @@ class ModelSettings:
         base: bundled model, folder or hub id of a causal LM.
         revision: of a hub repository.
         dtype: of the weights in memory: float32, bfloat16, float16 or auto (as stored).
+        attention: transformers' attention implementation (sdpa, eager, flash_attention_2, ...); None: its default. On
+            processors "eager" trains short rows up to 1.4 times as fast (docs/LOG.md).
         tuning: "lora" trains an adapter on all linear layers and the special tokens' rows; "full" everything.
         token_rows: of the embeddings and of the language-model head that "full" trains. "special": those of the four
             special tokens alone; the rows of tokens that the training text lacks keep the base's meaning.
@@ -37,6 +39,7 @@ class ModelSettings:
     base: str = "Qwen/Qwen2.5-0.5B"
     revision: str | None = None
     dtype: str = "float32"
+    attention: str | None = None
     tuning: Tuning = "lora"
     token_rows: TokenRows = "all"
     lora_rank: int = 32

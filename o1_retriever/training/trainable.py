@@ -24,7 +24,7 @@ def load_base(settings: ModelSettings, device: torch.device) -> Checkpoint:
     """The base model with the four special tokens, untrained where it did not have them.
 
     Raises:
-        CheckpointError: it cannot be used, or not in this dtype.
+        CheckpointError: it cannot be used, or not in this dtype or with this attention.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*special tokens of an O1 Embedder")  # they are about to be trained
@@ -33,7 +33,17 @@ def load_base(settings: ModelSettings, device: torch.device) -> Checkpoint:
         raise CheckpointError(
             "All weights cannot be trained in float16, AdamW underflows: set model.dtype to float32 or bfloat16."
         )
+    if settings.attention is not None:
+        _set_attention(checkpoint.model, settings.attention)
     return checkpoint
+
+
+def _set_attention(model: PreTrainedModel, name: str) -> None:
+    """Raises CheckpointError where the model or this machine does not have the implementation."""
+    try:
+        model.set_attn_implementation(name)
+    except (ImportError, ValueError) as error:
+        raise CheckpointError(f"model.attention={name} cannot be used: {' '.join(str(error).split())}") from error
 
 
 def make_trainable(checkpoint: Checkpoint, settings: ModelSettings, generates: bool = True) -> nn.Module:
