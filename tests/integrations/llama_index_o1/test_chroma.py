@@ -17,6 +17,7 @@ from llama_index.core.ingestion import IngestionCache, IngestionPipeline
 from llama_index.core.llms import MockLLM
 from llama_index.core.node_parser import SentenceSplitter
 from llama_index.core.schema import TextNode
+from llama_index.core.vector_stores import MetadataFilter, MetadataFilters
 from llama_index.embeddings.o1 import O1Embedding
 from llama_index.retrievers.o1 import THOUGHTS, O1Retriever, VectorStoreError
 
@@ -95,12 +96,42 @@ def test_chroma_finds_the_same(store: Any, collection: Any, index: VectorStoreIn
         assert [row.node.hash for row in found] == [index.docstore.get_node(row.node_id).hash for row in plain]
 
 
-def test_a_collection_without_a_stamp(store: Any, collection: Any, embedding: O1Embedding) -> None:
+@pytest.mark.parametrize("with_async", [False, True])
+def test_a_collection_without_a_stamp(store: Any, collection: Any, embedding: O1Embedding, with_async: bool) -> None:
+    """An empty one is nobody's; one with vectors is refused until somebody says whose they are."""
     retriever = O1Retriever(store, embedding=embedding)
-    with pytest.raises(FingerprintMismatchError, match="does not say which model made its vectors"):
-        retriever.retrieve(QUERY)
+
+    def ask() -> list[Any]:
+        return asyncio.run(retriever.aretrieve(QUERY)) if with_async else retriever.retrieve(QUERY)
+
+    assert ask() == []
+    VectorStoreIndex.from_vector_store(store, embed_model=embedding).insert_nodes([TextNode(text="Bees dance.")])
+    with pytest.raises(FingerprintMismatchError, match=r"does not say which model .* chroma_o1\.stamp"):
+        ask()
     stamped(collection, embedding)
-    assert retriever.retrieve(QUERY) == []  # the check is made again after it failed
+    assert len(ask()) == 1  # the check is made again after it failed
+
+
+def test_filters_and_documents_in_chroma(store: Any, collection: Any, embedding: O1Embedding) -> None:
+    """Filters inside of filters, and documents, which LlamaIndex's store over Chroma does not heed by itself."""
+    documents = [
+        Document(text=f"Bees dance {n}.", id_=f"d{n}", metadata={"n": n, "parity": "odd" if n % 2 else "even"})
+        for n in range(6)
+    ]
+    VectorStoreIndex.from_documents(
+        documents, embed_model=embedding, storage_context=StorageContext.from_defaults(vector_store=store)
+    )
+    stamped(collection, embedding)
+    few = MetadataFilters(filters=[MetadataFilter(key="n", value=0), MetadataFilter(key="n", value=3)], condition="or")
+    nested = MetadataFilters(filters=[few, MetadataFilter(key="parity", value="even")])
+    retriever = O1Retriever(store, embedding=embedding, num_thoughts=0, similarity_top_k=6)
+    for wishes, expected in (
+        ({"filters": nested}, [0]),
+        ({"doc_ids": ["d2", "d3"]}, [2, 3]),
+        ({"doc_ids": ["d2", "d3"], "filters": few}, [3]),
+        ({"doc_ids": ["d2", "d3"], "filters": nested}, []),
+    ):
+        assert sorted(found.metadata["n"] for found in retriever.retrieve(QUERY, **wishes)) == expected
 
 
 def test_a_collection_of_another_model(

@@ -330,7 +330,12 @@ def test_the_check_comes_once_and_not_before_it_is_needed(
     index: VectorStoreIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checks: list[Any] = []
-    monkeypatch.setattr("llama_index.retrievers.o1.base.check_index", lambda *args: checks.append(args))
+
+    def check(*args: Any) -> bool:
+        checks.append(args)
+        return True
+
+    monkeypatch.setattr("llama_index.retrievers.o1.base.check_index", check)
     retriever = O1Retriever(index)
     assert checks == []
     retriever.retrieve(QUERY)

@@ -17,13 +17,14 @@ from llama_index.core.vector_stores.types import BasePydanticVectorStore, Metada
 from llama_index.embeddings.o1 import O1Embedding, QueryEmbedding
 from llama_index.embeddings.o1.texts import unit_mean
 from llama_index.retrievers.o1.checking import check_index
-from llama_index.retrievers.o1.lexical import allowed, aretrieve_from, check_lexical
-from llama_index.retrievers.o1.query import O1QueryBundle, checked
+from llama_index.retrievers.o1.embedding_choice import embedding_of, thinking_by
+from llama_index.retrievers.o1.filtering import allowed
+from llama_index.retrievers.o1.lexical import aretrieve_from, check_lexical
+from llama_index.retrievers.o1.query import O1QueryBundle, checked, wishes
 from llama_index.retrievers.o1.rankings import FusionSettings, fuse
 from llama_index.retrievers.o1.searching import SearchSettings, VectorSearch, as_index
 from llama_index.retrievers.o1.thoughtful_nodes import with_thoughts
 
-from o1_retriever.errors import InvalidInputError
 from o1_retriever.llm import together
 
 
@@ -89,7 +90,7 @@ class O1Retriever(BaseRetriever):
         verbose: bool = False,
     ) -> None:
         self.index = as_index(index, embedding)
-        self.embedding = _thinking_by(embedding or _embedding_of(self.index), thinker, num_thoughts)
+        self.embedding = thinking_by(embedding or embedding_of(self.index), thinker, num_thoughts)
         check_lexical(lexical)
         self.lexical, self.fusion = lexical, FusionSettings(fusion, lexical_weight, fetch_k)
         self.settings = SearchSettings(
@@ -118,6 +119,7 @@ class O1Retriever(BaseRetriever):
         num_thoughts: int | None = None,
         similarity_top_k: int | None = None,
         filters: MetadataFilters | None = None,
+        doc_ids: list[str] | None = None,
     ) -> list[NodeWithScore]:
         """Nodes for a query, best first. Where only the query can be passed on, an `O1QueryBundle` says the same.
 
@@ -125,16 +127,16 @@ class O1Retriever(BaseRetriever):
             str_or_query_bundle: the query.
             num_thoughts: for this query; 0 embeds it alone.
             similarity_top_k: for this query.
-            filters: for this query.
+            filters, doc_ids: for this query.
 
         Raises:
-            InvalidInputError, InvalidTypeError: the query is empty, or no query.
+            InvalidInputError, InvalidTypeError: the query is empty, or no query; filters that do not fit the metadata.
             FingerprintMismatchError: the index holds vectors of another model.
-            VectorStoreError: the store did not answer.
+            VectorStoreError: the store did not answer, or does not know such filters; found out before anybody thinks.
             ThinkerError: the thinker failed for good. A passing failure embeds the query alone: see `o1_degraded`.
         """
-        wishes = {"num_thoughts": num_thoughts, "similarity_top_k": similarity_top_k, "filters": filters}
-        return super().retrieve(checked(str_or_query_bundle, **wishes))
+        given = wishes(num_thoughts, similarity_top_k, filters, doc_ids)
+        return super().retrieve(checked(str_or_query_bundle, **given))
 
     async def aretrieve(
         self,
@@ -143,45 +145,59 @@ class O1Retriever(BaseRetriever):
         num_thoughts: int | None = None,
         similarity_top_k: int | None = None,
         filters: MetadataFilters | None = None,
+        doc_ids: list[str] | None = None,
     ) -> list[NodeWithScore]:
         """As `retrieve`; the event loop stays free, and tasks that wait at the same time think together."""
-        wishes = {"num_thoughts": num_thoughts, "similarity_top_k": similarity_top_k, "filters": filters}
-        return await super().aretrieve(checked(str_or_query_bundle, **wishes))
+        given = wishes(num_thoughts, similarity_top_k, filters, doc_ids)
+        return await super().aretrieve(checked(str_or_query_bundle, **given))
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         self._check()
+        settings = self._settings(query_bundle)
+        by_words = self.lexical.retrieve(_by_words(query_bundle, settings)) if self.lexical is not None else None
+        words = self._allowed(by_words, settings)
+        if self._is_untried(query_bundle, settings):
+            self._search.search(query_bundle.query_str, self._any_vector(), replace(settings, similarity_top_k=1))
         texts, num_thoughts = query_bundle.embedding_strs, getattr(query_bundle, "num_thoughts", None)
         embedded = (
             [self.embedding.get_query_embedding_with_thoughts(text, num_thoughts) for text in texts]
             if query_bundle.embedding is None
             else []
         )
-        asked, settings = self._asked(query_bundle, embedded), self._settings(query_bundle)
+        asked = self._asked(query_bundle, embedded)
         lists = [self._search.search(query_bundle.query_str, vector, settings) for vector in asked.vectors]
-        if self.lexical is not None:
-            lists.append(self.lexical.retrieve(_by_words(query_bundle, settings)))
-        return self._shown(lists, asked, settings, query_bundle)
+        return self._shown(lists, words, asked, self._top_k(query_bundle))
 
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         await asyncio.to_thread(self._check)
+        settings, lexical = self._settings(query_bundle), self.lexical
+        by_words = await aretrieve_from(lexical, _by_words(query_bundle, settings)) if lexical is not None else None
+        words = self._allowed(by_words, settings)
+        if self._is_untried(query_bundle, settings):
+            one = replace(settings, similarity_top_k=1)
+            await self._search.asearch(query_bundle.query_str, self._any_vector(), one)
         texts, num_thoughts = query_bundle.embedding_strs, getattr(query_bundle, "num_thoughts", None)
         embedded = (
             await together(self.embedding.aget_query_embedding_with_thoughts(text, num_thoughts) for text in texts)
             if query_bundle.embedding is None
             else []
         )
-        asked, settings = self._asked(query_bundle, embedded), self._settings(query_bundle)
+        asked = self._asked(query_bundle, embedded)
         searches = [self._search.asearch(query_bundle.query_str, vector, settings) for vector in asked.vectors]
-        if self.lexical is not None:
-            searches.append(aretrieve_from(self.lexical, _by_words(query_bundle, settings)))
-        return self._shown(await together(searches), asked, settings, query_bundle)
+        return self._shown(await together(searches), words, asked, self._top_k(query_bundle))
 
     def _check(self) -> None:
         """Once, before the first search: nothing is loaded before it is needed."""
         with self._lock:
             if not self._checked:
-                check_index(self.index, self.embedding)
-                self._checked = True
+                self._checked = check_index(self.index, self.embedding)
+
+    def _is_untried(self, bundle: QueryBundle, settings: SearchSettings) -> bool:
+        """Filters that the store may not know are tried first: thoughts may cost money, a search does not."""
+        return bundle.embedding is None and not self._search.knows(settings.filters)
+
+    def _any_vector(self) -> list[float]:
+        return [1.0] + [0.0] * (self.embedding.embedder.dimension - 1)
 
     def _asked(self, bundle: QueryBundle, embedded: Sequence[QueryEmbedding]) -> _Asked:
         """Several texts of a bundle (`custom_embedding_strs`) are pooled, as LlamaIndex does."""
@@ -204,35 +220,29 @@ class O1Retriever(BaseRetriever):
         """The retriever's, with the bundle's own wishes; lists that are fused are deeper."""
         top_k = max(self._top_k(bundle), self.fusion.fetch_k) if self._fuses else self._top_k(bundle)
         filters = getattr(bundle, "filters", None) or self.settings.filters
-        return replace(self.settings, similarity_top_k=top_k, filters=filters)
+        doc_ids = getattr(bundle, "doc_ids", None) or self.settings.doc_ids
+        return replace(self.settings, similarity_top_k=top_k, filters=filters, doc_ids=doc_ids)
+
+    def _allowed(self, by_words: list[NodeWithScore] | None, settings: SearchSettings) -> list[list[NodeWithScore]]:
+        """The list found by words, if there is one: not every retriever heeds what the bundle wishes."""
+        if by_words is None:
+            return []
+        return [allowed(by_words, settings.filters, settings.doc_ids)[: settings.similarity_top_k]]
 
     def _shown(
-        self, lists: Sequence[list[NodeWithScore]], asked: _Asked, settings: SearchSettings, bundle: QueryBundle
+        self, lists: list[list[NodeWithScore]], words: list[list[NodeWithScore]], asked: _Asked, top_k: int
     ) -> list[NodeWithScore]:
         found = lists[0]
         if self._fuses:
-            by_words = [allowed(row, settings.filters, settings.doc_ids) for row in lists[len(asked.vectors) :]]
-            ranked = [row[: settings.similarity_top_k] for row in [*lists[: len(asked.vectors)], *by_words]]
-            weights = [1.0] * len(asked.vectors) + [self.fusion.lexical_weight] * len(by_words)
-            found = fuse(ranked, weights, self._top_k(bundle))
+            weights = [1.0] * len(lists) + [self.fusion.lexical_weight] * len(words)
+            found = fuse([*lists, *words], weights, top_k)
         return with_thoughts(found, asked.thoughts, asked.degraded)
 
 
 def _by_words(bundle: QueryBundle, settings: SearchSettings) -> O1QueryBundle:
-    return O1QueryBundle(bundle.query_str, similarity_top_k=settings.similarity_top_k, filters=settings.filters)
-
-
-def _embedding_of(index: VectorStoreIndex) -> O1Embedding:
-    if not isinstance(index._embed_model, O1Embedding):
-        raise InvalidInputError(
-            f"The index embeds queries by {type(index._embed_model).__name__}: pass embedding=O1Embedding(...) with "
-            "the model that made its vectors."
-        )
-    return index._embed_model
-
-
-def _thinking_by(embedding: O1Embedding, thinker: Any, num_thoughts: int | None) -> O1Embedding:
-    """The embedding as it is, or another one that thinks as the retriever was told to."""
-    changes = {"thinker": thinker, "num_thoughts": num_thoughts}
-    given = {name: value for name, value in changes.items() if value is not None}
-    return embedding.with_changes(**given) if given else embedding
+    return O1QueryBundle(
+        bundle.query_str,
+        similarity_top_k=settings.similarity_top_k,
+        filters=settings.filters,
+        doc_ids=settings.doc_ids,
+    )

@@ -12,16 +12,23 @@ from llama_index.core import VectorStoreIndex
 from llama_index.core.vector_stores.simple import SimpleVectorStore
 from llama_index.core.vector_stores.types import BasePydanticVectorStore
 from llama_index.embeddings.o1 import O1Embedding
+from llama_index.retrievers.o1.errors import failed
+from llama_index.retrievers.o1.filtering import is_chroma
 
 from o1_retriever import O1Embedder
 from o1_retriever.errors import FingerprintMismatchError
 
 
-def check_index(index: VectorStoreIndex, embedding: O1Embedding) -> None:
+def check_index(index: VectorStoreIndex, embedding: O1Embedding) -> bool:
     """Loads the model; compares it with what is known of the index.
 
+    Returns:
+        Whether that holds from now on. False for an empty Chroma collection without a stamp, in which there is nothing
+        to find: what will come into it nobody knows.
+
     Raises:
-        FingerprintMismatchError: the index holds vectors of another model, or is a Chroma collection without a stamp.
+        FingerprintMismatchError: the index holds vectors of another model, or is a Chroma collection that holds
+            vectors and has no stamp.
     """
     own, embedder = index._embed_model, embedding.embedder
     if isinstance(own, O1Embedding) and own.embedder.passage_fingerprint != embedder.passage_fingerprint:
@@ -30,18 +37,23 @@ def check_index(index: VectorStoreIndex, embedding: O1Embedding) -> None:
             f"the queries would be embedded by {embedding.model_name!r} ({embedder.passage_fingerprint}): use one "
             "model for both, or index again."
         )
-    _check_chroma(index.vector_store, embedder)
     _check_dimension(index.vector_store, embedder)
+    return _check_chroma(index.vector_store, embedder)
 
 
-def _check_chroma(store: BasePydanticVectorStore, embedder: O1Embedder) -> None:
+def _check_chroma(store: BasePydanticVectorStore, embedder: O1Embedder) -> bool:
     """Where `chroma_o1` is not installed nobody stamped the collection either."""
-    if not any(kind.__name__ == "ChromaVectorStore" for kind in type(store).__mro__):
-        return
-    if importlib.util.find_spec("chroma_o1") is not None:
-        from chroma_o1.stamping import check
+    if not is_chroma(store) or importlib.util.find_spec("chroma_o1") is None:
+        return True
+    from chroma_o1.stamping import check, read_stamp
 
-        check(store.client, embedder)
+    try:
+        if read_stamp(store.client) is None and not store.client.count():
+            return False
+    except Exception as error:  # Chroma's own and the network's
+        raise failed(store, embedder.dimension, error) from error
+    check(store.client, embedder)
+    return True
 
 
 def _check_dimension(store: BasePydanticVectorStore, embedder: O1Embedder) -> None:

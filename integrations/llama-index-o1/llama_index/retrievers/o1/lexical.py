@@ -11,7 +11,7 @@ from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.callbacks import CallbackManager
 from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryBundle
 from llama_index.core.vector_stores.types import MetadataFilters
-from llama_index.core.vector_stores.utils import build_metadata_filter_fn
+from llama_index.retrievers.o1.filtering import allowed
 
 from o1_retriever.config import require_int
 from o1_retriever.errors import InvalidTypeError
@@ -26,8 +26,8 @@ class LexicalRetriever(BaseRetriever):
 
     Args:
         nodes: what is searched, like `list(index.docstore.docs.values())`.
-        similarity_top_k: nodes to find; those that share no word with the query are not found. This and filters may
-            also stand in an `O1QueryBundle`.
+        similarity_top_k: nodes to find; those that share no word with the query are not found. This, filters and
+            doc_ids may also stand in an `O1QueryBundle`; those are heeded before the best are taken.
         callback_manager: as for every retriever.
 
     >>> from llama_index.core.schema import TextNode
@@ -61,24 +61,15 @@ class LexicalRetriever(BaseRetriever):
                 self._index = LexicalIndex([node.get_content(MetadataMode.EMBED) for node in self.nodes])
         top_k = getattr(query_bundle, "similarity_top_k", None) or self.similarity_top_k
         filters: MetadataFilters | None = getattr(query_bundle, "filters", None)
-        scores, rows = self._index.search([query_bundle.query_str], top_k if filters is None else len(self.nodes))
+        doc_ids: list[str] | None = getattr(query_bundle, "doc_ids", None)
+        whole = filters is not None or doc_ids is not None  # what is left out must not take the place of what is found
+        scores, rows = self._index.search([query_bundle.query_str], len(self.nodes) if whole else top_k)
         best = zip(scores[0].tolist(), rows[0].tolist(), strict=True)
         found = [NodeWithScore(node=self.nodes[row], score=score) for score, row in best if score > 0]
-        return allowed(found, filters)[:top_k]
+        return allowed(found, filters, doc_ids)[:top_k]
 
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         return await asyncio.to_thread(self._retrieve, query_bundle)
-
-
-def allowed(
-    found: Sequence[NodeWithScore], filters: MetadataFilters | None, doc_ids: Sequence[str] | None = None
-) -> list[NodeWithScore]:
-    """The nodes that a vector store would find with these filters, of these documents."""
-    metadata = {result.node_id: result.metadata for result in found}
-    passes = build_metadata_filter_fn(lambda node_id: metadata[node_id], filters)
-    return [
-        result for result in found if passes(result.node_id) and (doc_ids is None or result.node.ref_doc_id in doc_ids)
-    ]
 
 
 async def aretrieve_from(retriever: BaseRetriever, query: QueryBundle) -> list[NodeWithScore]:

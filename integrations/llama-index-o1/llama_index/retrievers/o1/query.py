@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,11 +21,13 @@ class O1QueryBundle(QueryBundle):
         num_thoughts: for this query; 0 embeds it alone; None takes the retriever's.
         similarity_top_k: nodes to find; None takes the retriever's.
         filters: on metadata, instead of the retriever's; None takes those.
+        doc_ids: only nodes of these documents, instead of the retriever's; None takes those.
     """
 
     num_thoughts: int | None = None
     similarity_top_k: int | None = None
     filters: MetadataFilters | None = None
+    doc_ids: list[str] | None = None
 
     def __post_init__(self) -> None:
         if self.num_thoughts is not None:
@@ -32,6 +35,14 @@ class O1QueryBundle(QueryBundle):
         if self.similarity_top_k is not None:
             require_int("similarity_top_k", self.similarity_top_k, 1)
         check_filters(self.filters)
+        check_doc_ids(self.doc_ids)
+
+
+def check_doc_ids(doc_ids: object) -> None:
+    """Raises InvalidTypeError for what is neither a list of texts nor None: a single text would be its characters."""
+    texts = isinstance(doc_ids, Sequence) and not isinstance(doc_ids, str) and all(isinstance(i, str) for i in doc_ids)
+    if doc_ids is not None and not texts:
+        raise InvalidTypeError(f"doc_ids must be a list of texts, got {type(doc_ids).__name__}: {doc_ids!r:.80}.")
 
 
 def check_filters(filters: object) -> None:
@@ -40,12 +51,27 @@ def check_filters(filters: object) -> None:
         raise InvalidTypeError(f"filters must be MetadataFilters, got {type(filters).__name__}: {filters!r:.80}.")
 
 
+def wishes(
+    num_thoughts: int | None,
+    similarity_top_k: int | None,
+    filters: MetadataFilters | None,
+    doc_ids: list[str] | None,
+) -> dict[str, Any]:
+    """What one query wishes, by the names that `O1QueryBundle` has for it."""
+    return {
+        "num_thoughts": num_thoughts,
+        "similarity_top_k": similarity_top_k,
+        "filters": filters,
+        "doc_ids": doc_ids,
+    }
+
+
 def checked(query: object, **wishes: Any) -> QueryType:
     """The query, ready to be searched for: a text, or a bundle that is not the caller's own.
 
     Args:
         query: what the caller gave.
-        wishes: `num_thoughts`, `similarity_top_k`, `filters`; None is no wish.
+        wishes: see `wishes`; None is no wish.
 
     Raises:
         InvalidTypeError: the query is neither a text nor a `QueryBundle`.
