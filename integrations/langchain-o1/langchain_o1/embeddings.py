@@ -95,15 +95,22 @@ class O1Embeddings(BaseModel, Embeddings):
     @property
     def query_namespace(self) -> str:
         """For keys of caches of queries' vectors: other weights, thinkers or settings have another one."""
+        return self.query_namespace_of()
+
+    def query_namespace_of(self, num_thoughts: int | None = None) -> str:
+        """The `query_namespace` of queries with this number of thoughts; None takes the object's own setting."""
         embedder = self.embedder
-        return f"o1-query-{embedder.query_fingerprint(thinking=self._thinking(embedder))}"
+        return f"o1-query-{embedder.query_fingerprint(thinking=self._thinking(embedder, num_thoughts))}"
 
     def passage_cache(self, store: BaseStore[str, bytes]) -> VectorCache:
         """A cache of texts' vectors in a byte store, for `CacheBackedEmbeddings(embeddings, passage_cache)`."""
         return VectorCache(store, lambda: self.passage_namespace)
 
     def query_cache(self, store: BaseStore[str, bytes]) -> VectorCache:
-        """A cache of queries' vectors, for `query_embedding_store=`; may share the texts' byte store."""
+        """A cache of queries' vectors, for `query_embedding_store=`; may share the texts' byte store.
+
+        An `O1Retriever` over a store with such embeddings keeps thoughts there as well, and asks it first.
+        """
         return VectorCache(store, lambda: self.query_namespace)
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:

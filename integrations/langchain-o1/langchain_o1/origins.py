@@ -6,16 +6,19 @@ from typing import Any
 
 from langchain_core.vectorstores import VectorStore
 
+from langchain_o1.errors import VectorStoreError
 from o1_retriever import O1Embedder
 
 
 def check_origin(store: VectorStore, embedder: O1Embedder) -> None:
-    """Makes sure that a stamped Chroma collection holds this model's vectors.
+    """Makes sure that a Chroma collection holds this model's vectors.
 
-    Collections that nobody stamped are taken as they are: `chroma_o1.stamp(store._collection, embedder)` stamps one.
+    `chroma_o1.stamp(store._collection, embedder)` says once whose they are. In an empty collection there is nothing to
+    find, and other stores cannot tell.
 
     Raises:
-        FingerprintMismatchError: they are another model's.
+        FingerprintMismatchError: they are another model's, or nobody stamped the collection.
+        VectorStoreError: Chroma did not answer.
     """
     collection = _chroma_collection(store)
     if collection is None:
@@ -26,8 +29,18 @@ def check_origin(store: VectorStore, embedder: O1Embedder) -> None:
         if error.name not in ("chroma_o1", "chromadb"):
             raise
         return  # without chroma-o1 nobody stamps
-    if read_stamp(collection) is not None:
+    if read_stamp(collection) is not None or not _is_empty(collection):
         check(collection, embedder)
+
+
+def _is_empty(collection: Any) -> bool:
+    try:
+        return not collection.count()
+    except Exception as error:  # Chroma's own errors and the network's
+        said = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        raise VectorStoreError(
+            f"Chroma did not answer whether collection {collection.name!r} is empty ({said}). Check that it is running."
+        ) from error
 
 
 def _chroma_collection(store: VectorStore) -> Any | None:

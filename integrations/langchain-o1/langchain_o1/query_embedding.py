@@ -26,6 +26,7 @@ class QueryEmbedding:
         thought_embeddings: the vectors of query + thought before they were pooled; of a query alone, its vector.
         degraded: the thinker was unavailable, and the query was embedded alone.
         usage: what chat models cost in the call; zeros where none was asked.
+        cached: it comes from a cache of queries.
     """
 
     query: str
@@ -34,6 +35,7 @@ class QueryEmbedding:
     thought_embeddings: list[list[float]]
     degraded: bool = False
     usage: Usage = field(default_factory=Usage)
+    cached: bool = field(default=False, compare=False)
 
     @classmethod
     def of_row(cls, query: str, encoding: QueryEncoding, row: int, usage: Usage) -> QueryEmbedding:

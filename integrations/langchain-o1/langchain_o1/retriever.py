@@ -19,16 +19,19 @@ from langchain_core.callbacks.manager import AsyncCallbackManager, CallbackManag
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableConfig
-from langchain_core.runnables.config import ensure_config, patch_config, set_config_context
+from langchain_core.runnables.config import ensure_config, patch_config, run_in_executor, set_config_context
 from langchain_core.vectorstores import VectorStore
 from pydantic import ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 from langchain_o1.embeddings import O1Embeddings, as_thinker
+from langchain_o1.lexical_side import afind, find
 from langchain_o1.origins import check_origin
 from langchain_o1.query_embedding import QueryEmbedding
 from langchain_o1.rankings import fuse
+from langchain_o1.recalling import aembed, cache_of, embed
 from langchain_o1.searching import Found, asearch, search
 from langchain_o1.slot import Slot
+from langchain_o1.vector_cache import VectorCache
 from o1_retriever import O1Embedder
 from o1_retriever.config import require_int
 from o1_retriever.errors import InvalidInputError
@@ -101,7 +104,7 @@ class O1Retriever(BaseRetriever):
         Raises:
             InvalidInputError: an empty query, or k below 1.
             ThinkerError: the thinker failed for good.
-            FingerprintMismatchError: a stamped Chroma collection holds another model's vectors.
+            FingerprintMismatchError: a Chroma collection holds another model's vectors, or does not say whose.
             VectorStoreError: the store did not answer.
         """
         wanted, arguments = self._wanted(k), self._arguments(filter, search_kwargs)
@@ -109,12 +112,12 @@ class O1Retriever(BaseRetriever):
         check_origin(self.vectorstore, embeddings.embedder)
         started = time.perf_counter()
         with set_config_context(_inside(child)) as context:  # a chat model's run becomes a child of this one
-            thought = context.run(self._think, embeddings, query, num_thoughts)
+            thought = context.run(embed, embeddings, query, self._number(num_thoughts), self._cache())
         dispatch_custom_event(THOUGHTS, _event(thought, time.perf_counter() - started), config=_inside(child))
         plan = self._plan(thought, wanted)
         rankings = [search(self.vectorstore, vector, plan.depth, arguments) for vector in plan.vectors]
         if self.lexical is not None:
-            rankings.append(_unscored(self.lexical.invoke(query, _inside(child)), plan.depth))
+            rankings.append(find(self.lexical, query, _inside(child), plan.depth))
         return self._documents(thought, rankings, plan.weights, wanted)
 
     async def _aget_relevant_documents(
@@ -130,24 +133,24 @@ class O1Retriever(BaseRetriever):
         """As `_get_relevant_documents`, and leaves the event loop free."""
         wanted, arguments = self._wanted(k), self._arguments(filter, search_kwargs)
         embeddings, child = self._embeddings(), run_manager.get_child()
-        check_origin(self.vectorstore, await embeddings.aembedder())
+        await run_in_executor(None, check_origin, self.vectorstore, await embeddings.aembedder())
         started = time.perf_counter()
         with set_config_context(_inside(child)) as context:
-            thought = await asyncio.create_task(self._athink(embeddings, query, num_thoughts), context=context)
+            work = aembed(embeddings, query, self._number(num_thoughts), self._cache())
+            thought = await asyncio.create_task(work, context=context)
         await adispatch_custom_event(THOUGHTS, _event(thought, time.perf_counter() - started), config=_inside(child))
         plan = self._plan(thought, wanted)
         searches = [asearch(self.vectorstore, vector, plan.depth, arguments) for vector in plan.vectors]
         if self.lexical is not None:
-            searches.append(_afind(self.lexical, query, _inside(child), plan.depth))
+            searches.append(afind(self.lexical, query, _inside(child), plan.depth))
         return self._documents(thought, await together(searches), plan.weights, wanted)
 
-    def _think(self, embeddings: O1Embeddings, query: str, num_thoughts: int | None) -> QueryEmbedding:
-        number = self.num_thoughts if num_thoughts is None else num_thoughts
-        return embeddings.embed_query_with_thoughts(query, num_thoughts=number)
+    def _number(self, num_thoughts: int | None) -> int | None:
+        return self.num_thoughts if num_thoughts is None else num_thoughts
 
-    async def _athink(self, embeddings: O1Embeddings, query: str, num_thoughts: int | None) -> QueryEmbedding:
-        number = self.num_thoughts if num_thoughts is None else num_thoughts
-        return await embeddings.aembed_query_with_thoughts(query, num_thoughts=number)
+    def _cache(self) -> VectorCache | None:
+        """Embeddings that were named here know no cache."""
+        return cache_of(self.vectorstore) if self.embeddings is None else None
 
     def _embeddings(self) -> O1Embeddings:
         """The embeddings to think with: those given here or the store's, with this retriever's thinker if it has one.
@@ -211,14 +214,6 @@ class _Plan:
     depth: int
 
 
-async def _afind(lexical: BaseRetriever, query: str, config: RunnableConfig, depth: int) -> list[Found]:
-    return _unscored(await lexical.ainvoke(query, config), depth)
-
-
-def _unscored(documents: list[Document], depth: int) -> list[Found]:
-    return [Found(document, None) for document in documents[:depth]]
-
-
 def _inside(child: CallbackManager | AsyncCallbackManager) -> RunnableConfig:
     """The config of what runs inside of the retriever's own run."""
     return patch_config(ensure_config(), callbacks=child)
@@ -232,6 +227,7 @@ def _event(thought: QueryEmbedding, seconds: float) -> dict[str, Any]:
         "degraded": thought.degraded,
         "seconds": seconds,
         "usage": dataclasses.asdict(thought.usage),
+        "cached": thought.cached,
     }
 
 

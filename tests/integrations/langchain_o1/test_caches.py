@@ -12,7 +12,8 @@ import pytest
 from langchain_classic.embeddings import CacheBackedEmbeddings
 from langchain_classic.storage import LocalFileStore
 from langchain_core.stores import InMemoryByteStore
-from langchain_o1 import DegradedVector, O1Embeddings
+from langchain_core.vectorstores import InMemoryVectorStore
+from langchain_o1 import DegradedVector, O1Embeddings, O1Retriever
 
 from o1_retriever import O1Embedder
 
@@ -131,6 +132,69 @@ def test_degraded_vectors_are_not_kept(
     assert second != first
     assert backed.embed_query(SAME) == second
     assert len(model.seen) == 2
+
+
+@pytest.fixture
+def asked(tiny_folder: str, chat_model: Callable[..., Any], texts: list[str], bytes_: InMemoryByteStore) -> Any:
+    """A retriever over a store with cached embeddings, and the chat model that thinks for them."""
+    model = chat_model()
+    embeddings = O1Embeddings(model_name=tiny_folder, thinker=model, num_thoughts=2)
+    store = InMemoryVectorStore(cached(embeddings, bytes_))
+    store.add_texts(texts)
+    return O1Retriever(vectorstore=store, k=2, fusion="reciprocal_rank"), model
+
+
+def test_the_retriever_asks_the_query_cache_first(asked: Any, bytes_: InMemoryByteStore) -> None:
+    retriever, model = asked
+    first = retriever.invoke(SAME)
+    assert len(model.seen) == 2
+    for again in (retriever.invoke(SAME), asyncio.run(retriever.ainvoke(SAME))):
+        assert again == first
+        assert len(again[0].metadata["o1_thoughts"]) == 2
+    assert len(model.seen) == 2, "nobody was paid again"
+    assert asyncio.run(retriever.ainvoke("Another?")) == retriever.invoke("Another?")
+    assert len(model.seen) == 4
+    retriever.vectorstore.embeddings.query_embedding_store.mdelete([SAME])
+    retriever.invoke(SAME)
+    assert len(model.seen) == 6
+
+
+def test_the_retriever_s_cache_knows_whose_entries_it_holds(
+    asked: Any, chat_model: Callable[..., Any], other_folder: str, bytes_: InMemoryByteStore
+) -> None:
+    retriever, model = asked
+    retriever.invoke(SAME)
+    one = retriever.invoke(SAME, num_thoughts=1)
+    assert len(one[0].metadata["o1_thoughts"]) == 1
+    other = chat_model(delay_s=0.001)  # another model to whoever names it
+    O1Retriever(vectorstore=retriever.vectorstore, thinker=other, k=2).invoke(SAME)
+    named = O1Embeddings(model_name=other_folder, thinker=model, num_thoughts=2)
+    assert (len(model.seen), len(other.seen)) == (3, 2)
+    O1Retriever(vectorstore=retriever.vectorstore, embeddings=named).invoke(SAME)  # these have no cache
+    O1Retriever(vectorstore=retriever.vectorstore, embeddings=named).invoke(SAME)
+    assert len(model.seen) == 7
+    assert retriever.invoke(SAME, num_thoughts=1) == one
+    assert len(model.seen) == 7
+
+
+def test_the_retriever_keeps_nothing_degraded(asked: Any) -> None:
+    retriever, model = asked
+    model.errors.extend([TimeoutError("late")] * 2)
+    assert retriever.invoke(SAME)[0].metadata["o1_degraded"]
+    assert "o1_degraded" not in asyncio.run(retriever.ainvoke(SAME))[0].metadata
+
+
+def test_the_retriever_passes_by_caches_of_bare_texts(
+    embeddings: O1Embeddings, texts: list[str], bytes_: InMemoryByteStore
+) -> None:
+    backed = CacheBackedEmbeddings.from_bytes_store(
+        embeddings, bytes_, namespace="any", query_embedding_cache=True, key_encoder="sha256"
+    )
+    store = InMemoryVectorStore(backed)
+    store.add_texts(texts)  # with queries in the same cache, this text would be its own query
+    found = O1Retriever(vectorstore=store, k=1).invoke(texts[0])
+    assert found[0].metadata["o1_thoughts"] == embeddings.think(texts[0])
+    assert len(list(bytes_.yield_keys())) == len(texts)
 
 
 def test_a_cache_forgets_and_lists(embeddings: O1Embeddings, bytes_: InMemoryByteStore) -> None:

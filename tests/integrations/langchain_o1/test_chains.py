@@ -77,7 +77,7 @@ def test_the_event_tells_the_thoughts_before_the_search(retriever: O1Retriever, 
         ((name, data, run_id),) = listener.events
         assert (name, run_id) == ("o1_thoughts", listener.runs["retriever"])
         assert (data["query"], data["thoughts"]) == (QUERY, embeddings.think(QUERY))
-        assert data["degraded"] is False
+        assert data["degraded"] is data["cached"] is False
         assert data["seconds"] > 0
         assert data["usage"]["requests"] == 0
         assert json.loads(json.dumps(data)) == data

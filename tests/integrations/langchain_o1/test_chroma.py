@@ -38,6 +38,8 @@ def make_store(tmp_path: Path, texts: list[str]) -> MakeStore:
         store = Chroma(embedding_function=embeddings, **given)
         if not store.get()["ids"]:
             store.add_texts(texts, [{"word": text.split()[0]} for text in texts], ids=list("01234"))
+        if isinstance(embeddings, O1Embeddings):
+            stamp(store._collection, embeddings.embedder)
         return store
 
     return make
@@ -77,15 +79,13 @@ def test_reopening_with_other_settings_of_the_query_side(
     assert len(O1Retriever(vectorstore=more).invoke(QUERY)[0].metadata["o1_thoughts"]) == 5
 
 
-def test_a_stamped_collection_refuses_other_weights(
+def test_a_collection_of_other_weights_is_refused(
     make_store: MakeStore, embeddings: O1Embeddings, other_folder: str
 ) -> None:
     store = make_store(embeddings)
     other = O1Retriever(vectorstore=store, embeddings=O1Embeddings(model_name=other_folder))
-    assert len(other.invoke(QUERY)) == 4  # nobody stamped it: nobody can tell
-    stamp(store._collection, embeddings.embedder)
     assert len(O1Retriever(vectorstore=store).invoke(QUERY)) == 4
-    reopened = make_store(embeddings)
+    reopened = Chroma(embedding_function=embeddings, client=store._client, collection_name=store._collection.name)
     for call in (
         lambda: other.invoke(QUERY),
         lambda: asyncio.run(other.ainvoke(QUERY)),
@@ -95,8 +95,26 @@ def test_a_stamped_collection_refuses_other_weights(
             call()
 
 
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_collection_without_a_stamp(embeddings: O1Embeddings, texts: list[str], asynchronous: bool) -> None:
+    """An empty one is nobody's; one with vectors is refused until somebody says whose they are."""
+    store = Chroma(f"bare-{uuid.uuid4()}", embeddings, collection_configuration={"hnsw": HNSW})
+    retriever = O1Retriever(vectorstore=store)
+
+    def ask() -> list[Any]:
+        return asyncio.run(retriever.ainvoke(QUERY)) if asynchronous else retriever.invoke(QUERY)
+
+    assert ask() == []
+    store.add_texts(texts)
+    with pytest.raises(FingerprintMismatchError, match=r"does not say which model .* chroma_o1\.stamp"):
+        ask()
+    stamp(store._collection, embeddings.embedder)
+    assert len(ask()) == 4
+
+
 def test_a_collection_of_another_dimension(make_store: MakeStore, embeddings: O1Embeddings) -> None:
     store = make_store(DeterministicFakeEmbedding(size=6))
+    store._collection.modify(metadata={"o1:passage_fingerprint": embeddings.embedder.passage_fingerprint})  # a lie
     with pytest.raises(VectorStoreError, match=r"Chroma did not answer .* dimension 32 .*dimension"):
         O1Retriever(vectorstore=store, embeddings=embeddings).invoke(QUERY)
 
@@ -116,7 +134,9 @@ def test_a_server_that_dies(embeddings: O1Embeddings, texts: list[str], tmp_path
     try:
         wait_for(port)
         store = Chroma("served", embeddings, host="127.0.0.1", port=port, collection_configuration={"hnsw": HNSW})
+        bare = O1Retriever(vectorstore=Chroma("bare", embeddings, host="127.0.0.1", port=port))
         store.add_texts(texts)
+        stamp(store._collection, embeddings.embedder)
         retriever = O1Retriever(vectorstore=store)
         assert len(retriever.invoke(QUERY)) == len(asyncio.run(retriever.ainvoke(QUERY))) == 4
     finally:
@@ -125,6 +145,8 @@ def test_a_server_that_dies(embeddings: O1Embeddings, texts: list[str], tmp_path
     for call in (retriever.invoke, lambda query: asyncio.run(retriever.ainvoke(query))):
         with pytest.raises(VectorStoreError, match=r"Chroma did not answer .* Check that it is running"):
             call(QUERY)
+    with pytest.raises(VectorStoreError, match=r"whether collection 'bare' is empty .* Check that it is running"):
+        bare.invoke(QUERY)
 
 
 def wait_for(port: int) -> None:
@@ -142,4 +164,5 @@ def test_embedding_texts_of_a_store_with_a_cache(embeddings: O1Embeddings, texts
     backed = CacheBackedEmbeddings(embeddings, embeddings.passage_cache(InMemoryByteStore()))
     store = Chroma(f"cached-{uuid.uuid4()}", backed, collection_configuration={"hnsw": HNSW})
     store.add_texts(texts)
+    stamp(store._collection, embeddings.embedder)
     assert len(O1Retriever(vectorstore=store, k=3).invoke(QUERY)) == 3

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from langchain_core.documents import Document
 from langchain_core.embeddings import DeterministicFakeEmbedding
+from langchain_core.retrievers import BaseRetriever
 from langchain_core.vectorstores import InMemoryVectorStore, VectorStore
 from langchain_o1 import LexicalRetriever, O1Embeddings, O1Retriever, VectorStoreError
 from langchain_o1.rankings import fuse
@@ -165,6 +166,32 @@ def test_words_find_what_vectors_blur(store: InMemoryVectorStore, texts: list[st
     assert len(both(O1Retriever(vectorstore=store, lexical=lexical, k=5), "xyz")) == 5
     with pytest.raises(InvalidInputError, match="filter reaches the vector store alone"):
         O1Retriever(vectorstore=store, lexical=lexical).invoke(query, filter=lambda document: True)
+
+
+def test_words_are_searched_as_deep_as_vectors(embeddings: O1Embeddings) -> None:
+    """Seventy texts share the word; whatever the lexical retriever finds by itself, fetch_k decides here."""
+    documents = [Document(f"a pendulum {number}", id=str(number)) for number in range(70)]
+    store = InMemoryVectorStore(embeddings)
+    store.add_documents(documents)
+    for own in (50, 3):
+        lexical = LexicalRetriever(documents=documents, k=own)
+        found = both(O1Retriever(vectorstore=store, lexical=lexical, k=70, fetch_k=70), "pendulum")
+        assert len(found) == 70
+        assert all(document.metadata["o1_score"] >= 2 / 130 for document in found), "each is in both rankings"
+        few = both(O1Retriever(vectorstore=store, lexical=lexical, k=1, fetch_k=1), "pendulum")
+        assert len(few) == 1
+        assert len(lexical.invoke("pendulum")) == own
+
+
+def test_other_retrievers_find_as_many_as_they_were_made_for(store: InMemoryVectorStore) -> None:
+    class Fixed(BaseRetriever):
+        def _get_relevant_documents(self, query: str, *, run_manager: Any) -> list[Document]:
+            return [Document("x", id="x"), Document("y", id="y")]
+
+    found = both(O1Retriever(vectorstore=store, lexical=Fixed(), k=9, fetch_k=60))
+    assert {"x", "y"} <= {document.id for document in found}
+    found = both(O1Retriever(vectorstore=store, lexical=Fixed(), k=1, fetch_k=1, lexical_weight=9.0))
+    assert [document.id for document in found] == ["x"]
 
 
 def test_the_lexical_retriever_by_itself(texts: list[str]) -> None:
