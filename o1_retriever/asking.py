@@ -93,18 +93,25 @@ def answers_of(
         return [error for _ in queries]
 
 
-async def aanswer_of(thinker: Thinker, query: str, num_thoughts: int) -> Answer:
-    """As `answers_of` for one query, and leaves the event loop free.
+async def aanswers_of(
+    thinker: Thinker, queries: Sequence[str], num_thoughts: int, evidence: Sequence[Sequence[str]] | None = None
+) -> list[Answer]:
+    """As `answers_of`, and leaves the event loop free.
 
     A thinker that can be awaited is awaited here, unless only its stream says what it costs; others wait in a thread
     that sees the caller's context.
     """
     if not isinstance(thinker, AsyncThinker) or isinstance(thinker, StreamingThinker):
-        return (await THINKERS.run(answers_of, thinker, [query], num_thoughts))[0]
+        return await THINKERS.run(answers_of, thinker, queries, num_thoughts, evidence)
     try:
-        return _checked(await thinker.athink([query], num_thoughts), [query], num_thoughts)[0]
+        return _checked(await thinker.athink(queries, num_thoughts, evidence), queries, num_thoughts)
     except TransientThinkerError as error:
-        return error
+        return [error for _ in queries]
+
+
+async def aanswer_of(thinker: Thinker, query: str, num_thoughts: int) -> Answer:
+    """As `aanswers_of` for one query."""
+    return (await aanswers_of(thinker, [query], num_thoughts))[0]
 
 
 def whole(answers: Sequence[Answer]) -> list[list[str]]:
@@ -138,7 +145,12 @@ def _checked(answers: Sequence[Answer], queries: Sequence[str], num_thoughts: in
     if not isinstance(answers, Sequence):  # a thinker of somebody else's may return anything
         raise InvalidTypeError(f"a thinker must return one list of texts per query, got {answers!r:.80}.")
     rows = check_thoughts([[] if isinstance(a, TransientThinkerError) else a for a in answers], len(queries))
+    checked: list[Answer] = []
     for query, answer, row in zip(queries, answers, rows, strict=True):
-        if not isinstance(answer, TransientThinkerError) and len(row) != num_thoughts:
+        if isinstance(answer, TransientThinkerError):
+            checked.append(answer)
+        elif len(row) == num_thoughts:
+            checked.append(row)
+        else:
             raise ThinkerError(f"The thinker returned {len(row)} thoughts for {query[:80]!r}, not {num_thoughts}.")
-    return list(answers)
+    return checked

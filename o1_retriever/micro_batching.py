@@ -1,7 +1,9 @@
 """Micro-batches: queries that many threads and tasks ask one at a time meet in one call of the embedder.
 
-Nobody waits for company: a query that comes alone is embedded at once (see `waiting_line.py`). Knows callers and event
-loops; knows nothing of how a query becomes a vector.
+Nobody waits for company: a query that comes alone is embedded at once (see `waiting_line.py`). Another thinker than the
+model itself is asked first, in the caller's own thread or task: it waits for a network, which must not hold up others,
+its failure is that query's alone, and what it costs is counted where the caller counts. Knows callers and event loops;
+knows nothing of how a query becomes a vector.
 """
 
 from __future__ import annotations
@@ -13,12 +15,15 @@ import weakref
 from concurrent.futures import Future
 from functools import partial
 
+from o1_retriever.asking import Answer, aanswer_of, answers_of
+from o1_retriever.batch_serving import Request
 from o1_retriever.config import ThinkingConfig, require_int
 from o1_retriever.embedder import O1Embedder
 from o1_retriever.errors import InvalidTypeError
 from o1_retriever.prompts import check_texts
 from o1_retriever.query_encoding import QueryEncoding
-from o1_retriever.waiting_line import Request, WaitingLine
+from o1_retriever.thinkers import Thinker
+from o1_retriever.waiting_line import WaitingLine
 
 MAX_BATCH, MAX_WAITING = 32, 1024
 
@@ -27,8 +32,9 @@ class MicroBatcher:
     """Gathers queries of many threads and tasks into batches for one embedder.
 
     Queries with equal settings share a batch; the oldest one that waits decides whose turn it is. Each gets the
-    thoughts that it would get alone. Wrong input is raised before it queues, and an error of a batch reaches only those
-    whose own query causes it: a batch that failed is tried again in halves.
+    thoughts that it would get alone. Wrong input and errors of a thinker are raised before it queues, and an error of a
+    batch reaches only those whose own query causes it: embedding that failed is tried again in halves, and no thinker
+    is asked again for it.
 
     Args:
         embedder: does the work; kept alive by this object.
@@ -61,7 +67,10 @@ class MicroBatcher:
             QueueFullError: `max_waiting` queries are waiting already.
             O1Error: the batcher is closed, or was while the query waited.
         """
-        future = self._submit(query, thinking)
+        settings = self._checked(query, thinking)
+        thinker = self._thinker(settings)
+        answer = None if thinker is None else answers_of(thinker, [query], settings.num_thoughts)[0]
+        future = self._submit(query, settings, answer)
         try:
             return future.result()
         finally:
@@ -72,9 +81,12 @@ class MicroBatcher:
 
         Cancelling it takes a waiting query out of the queue; the result of one that is at work is dropped.
         """
+        settings = self._checked(query, thinking)
+        thinker = self._thinker(settings)
+        answer = None if thinker is None else await aanswer_of(thinker, query, settings.num_thoughts)
         loop = asyncio.get_running_loop()
         answered: asyncio.Future[None] = loop.create_future()
-        future = self._submit(query, thinking)
+        future = self._submit(query, settings, answer)
         future.add_done_callback(partial(_tell, loop, answered))
         try:
             await answered
@@ -87,14 +99,22 @@ class MicroBatcher:
         self._line.end()
         self._line.wait()
 
-    def _submit(self, query: str, thinking: ThinkingConfig | None) -> Future[QueryEncoding]:
+    def _checked(self, query: str, thinking: ThinkingConfig | None) -> ThinkingConfig:
+        """How to think about the query, which is one that can be embedded."""
         if not isinstance(query, str):
             raise InvalidTypeError(f"query is {type(query).__name__}, not a string: pass one query a call.")
         check_texts([query], "query")
         settings = self._embedder.config.thinking if thinking is None else thinking
         if not isinstance(settings, ThinkingConfig):
             raise InvalidTypeError(f"thinking must be a ThinkingConfig, got {type(settings).__name__}: {settings!r}.")
-        return self._line.join(Request(query, settings, self._embedder))
+        return settings
+
+    def _thinker(self, thinking: ThinkingConfig) -> Thinker | None:
+        """Who is asked before the query queues."""
+        return self._embedder.thinker if thinking.num_thoughts else None
+
+    def _submit(self, query: str, thinking: ThinkingConfig, answer: Answer | None) -> Future[QueryEncoding]:
+        return self._line.join(Request(query, thinking, self._embedder, answer))
 
 
 class _SharedBatcher(MicroBatcher):

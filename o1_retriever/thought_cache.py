@@ -6,18 +6,23 @@ not used for longest are ever deleted, and only past the bound.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from o1_retriever.asking import Answer, aanswers_of, answers_of, whole
 from o1_retriever.config import ThinkingConfig, require_int
 from o1_retriever.embedder import O1Embedder
 from o1_retriever.errors import InvalidInputError, StorageError
 from o1_retriever.fingerprints import digest
+from o1_retriever.llm import together
+from o1_retriever.micro_batching import shared_batcher
 from o1_retriever.sqlite_file import DAMAGED, Kind, SQLiteFile
-from o1_retriever.thinkers import Thinker, thoughts_of
+from o1_retriever.thinkers import Thinker
+from o1_retriever.worker_threads import THINKERS
 
 _KIND = Kind(
     application=0x6F317463,  # "o1tc"
@@ -133,20 +138,44 @@ class CachedThinker:
             evidence: B lists of passages that a first search found; part of the key.
 
         Raises:
-            ThinkerError, TransientThinkerError: of the thinker, or it returned too few or too many; none is kept.
+            ThinkerError: of the thinker, or it returned too few or too many; none is kept.
+            TransientThinkerError: a query has no thoughts for now; those of the others are kept.
             StorageError: the cache cannot be used.
             InvalidInputError: evidence that does not match the queries.
         """
+        return whole(self.think_each(queries, num_thoughts, evidence))
+
+    def think_each(
+        self, queries: Sequence[str], num_thoughts: int, evidence: Sequence[Sequence[str]] | None = None
+    ) -> list[Answer]:
+        """As `think`, but a query without thoughts for now leaves the others theirs."""
         keys = self._keys(queries, num_thoughts, evidence)
         known = self.cache.read(dict.fromkeys(keys))
-        missing = {key: index for index, key in enumerate(keys) if key not in known}  # a query that comes twice: once
-        if missing:
-            asked = [queries[index] for index in missing.values()]
-            passages = None if evidence is None else [evidence[index] for index in missing.values()]
-            new = dict(zip(missing, thoughts_of(self.thinker, asked, num_thoughts, passages), strict=True))
-            self.cache.write(new)
-            known |= new
-        return [list(known[key]) for key in keys]
+        missing = _missing(keys, known)
+        if not missing:
+            return [list(known[key]) for key in keys]
+        answers = answers_of(self.thinker, *_those(missing.values(), queries, num_thoughts, evidence))
+        return self._kept(keys, known, dict(zip(missing, answers, strict=True)))
+
+    async def athink(
+        self, queries: Sequence[str], num_thoughts: int, evidence: Sequence[Sequence[str]] | None = None
+    ) -> list[list[str]]:
+        """`think` without blocking the event loop: the file is read and written in a thread, the thinker awaited."""
+        keys = self._keys(queries, num_thoughts, evidence)
+        known = await THINKERS.run(self.cache.read, dict.fromkeys(keys))
+        missing = _missing(keys, known)
+        if not missing:
+            return [list(known[key]) for key in keys]
+        answers = await aanswers_of(self.thinker, *_those(missing.values(), queries, num_thoughts, evidence))
+        return whole(await THINKERS.run(self._kept, keys, known, dict(zip(missing, answers, strict=True))))
+
+    def _kept(self, keys: list[str], known: dict[str, list[str]], new: dict[str, Answer]) -> list[Answer]:
+        """The answers to all queries; of the new ones thoughts are kept and failures are not."""
+        thoughts = {key: answer for key, answer in new.items() if isinstance(answer, list)}
+        if thoughts:
+            self.cache.write(thoughts)
+        found: dict[str, Answer] = {**known, **new}
+        return [list(answer) if isinstance(answer, list) else answer for answer in map(found.__getitem__, keys)]
 
     def _keys(self, queries: Sequence[str], num_thoughts: int, evidence: Sequence[Sequence[str]] | None) -> list[str]:
         """Names everything that decides the thoughts of each query."""
@@ -159,8 +188,22 @@ class CachedThinker:
         return [digest(thinker, num_thoughts, *pair) for pair in zip(found, queries, strict=True)]
 
 
+def _missing(keys: Sequence[str], known: Mapping[str, object]) -> dict[str, int]:
+    """Each key that is not known, once, and where it stands."""
+    return {key: index for index, key in enumerate(keys) if key not in known}
+
+
+def _those(
+    which: Collection[int], queries: Sequence[str], num_thoughts: int, evidence: Sequence[Sequence[str]] | None
+) -> tuple[list[str], int, list[Sequence[str]] | None]:
+    """What a thinker is asked for these queries."""
+    passages = None if evidence is None else [evidence[index] for index in which]
+    return [queries[index] for index in which], num_thoughts, passages
+
+
 class OwnThinker:
-    """A model that thinks for itself, as a thinker, so that its thoughts can be cached too.
+    """A model that thinks for itself, as a thinker, so that its thoughts can be cached too. Queries that are asked one
+    at a time are thought about together with those of other callers.
 
     Embedding remembered thoughts costs one forward pass, thinking costs one for every token. Thoughts travel as text:
     vectors equal those that the embedder makes by itself wherever the text is read as the tokens it was written with
@@ -189,4 +232,17 @@ class OwnThinker:
         self, queries: Sequence[str], num_thoughts: int, evidence: Sequence[Sequence[str]] | None = None
     ) -> list[list[str]]:
         """The model's own K thoughts for each of B queries; evidence is not read."""
+        if len(queries) == 1 and num_thoughts:
+            return shared_batcher(self.embedder).encode_query(queries[0], thinking=self._of(num_thoughts)).thoughts
         return [list(row) for row in self.embedder.think(list(queries), num_thoughts, thinking=self.thinking)]
+
+    async def athink(
+        self, queries: Sequence[str], num_thoughts: int, evidence: Sequence[Sequence[str]] | None = None
+    ) -> list[list[str]]:
+        """As `think`, and leaves the event loop free."""
+        batcher, thinking = shared_batcher(self.embedder), self._of(num_thoughts)
+        found = await together(batcher.aencode_query(query, thinking=thinking) for query in queries)
+        return [encoding.thoughts[0] for encoding in found]
+
+    def _of(self, num_thoughts: int) -> ThinkingConfig:
+        return dataclasses.replace(self.thinking, num_thoughts=num_thoughts)

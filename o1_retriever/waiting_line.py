@@ -1,4 +1,4 @@
-"""The line in which queries wait for an embedder, and the thread that serves it in batches.
+"""The line in which queries wait for an embedder, and the thread that serves it in batches (`batch_serving.py`).
 
 First come, first served; while one batch is at work, the next one gathers. Knows queues and threads; knows nothing of
 event loops or of how a query becomes a vector.
@@ -12,22 +12,10 @@ import time
 import weakref
 from collections import deque
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 
-from o1_retriever.config import ThinkingConfig
-from o1_retriever.embedder import O1Embedder
+from o1_retriever.batch_serving import Request, serve
 from o1_retriever.errors import O1Error, QueueFullError
 from o1_retriever.query_encoding import QueryEncoding
-
-
-@dataclass(frozen=True, eq=False)
-class Request:
-    """One query on its way. It brings its embedder along, so that an idle line keeps no model in memory."""
-
-    query: str
-    thinking: ThinkingConfig
-    embedder: O1Embedder
-    future: Future[QueryEncoding] = field(default_factory=Future)
 
 
 class WaitingLine:
@@ -110,54 +98,21 @@ class WaitingLine:
                 return False
             batch = self._take()
         if batch:
-            _answer(batch)
+            serve(batch)
         return True
 
     def _take(self) -> list[Request]:
         """The oldest query and those that think as it does, without those cancelled at this very moment."""
-        settings = self._waiting[0].thinking
+        settings = self._waiting[0].settings
         batch: list[Request] = []
         left: deque[Request] = deque()
         for request in self._waiting:
-            if len(batch) == self._max_batch or request.thinking != settings:
+            if len(batch) == self._max_batch or request.settings != settings:
                 left.append(request)
             elif request.future.set_running_or_notify_cancel():
                 batch.append(request)
         self._waiting = left
         return batch
-
-
-def _answer(batch: list[Request]) -> None:
-    """Serves a batch in one call; after an error in halves, so that it ends at the queries that cause it."""
-    error = _attempt(batch)
-    if error is not None and len(batch) == 1:
-        batch[0].future.set_exception(error)
-    elif error is not None:
-        _answer(batch[: len(batch) // 2])
-        _answer(batch[len(batch) // 2 :])
-
-
-def _attempt(batch: list[Request]) -> BaseException | None:
-    """Hands every query of the batch its row, or returns what went wrong."""
-    embedder, thinking = batch[0].embedder, batch[0].thinking
-    try:
-        encoding = embedder.encode_query([r.query for r in batch], thinking=thinking, return_thoughts=True)
-        rows = [_row(encoding, index) for index in range(len(batch))]
-    except BaseException as error:  # noqa: BLE001 - whatever it is, it is the callers', who wait for an answer
-        return error
-    for request, row in zip(batch, rows, strict=True):
-        request.future.set_result(row)
-    return None
-
-
-def _row(encoding: QueryEncoding, index: int) -> QueryEncoding:
-    """One query of a batch; copied, so that its vector does not keep those of its mates in memory."""
-    return QueryEncoding(
-        encoding.vectors[index : index + 1].copy(),
-        [encoding.thoughts[index]],
-        [encoding.thought_vectors[index].copy()],
-        [encoding.degraded[index]],
-    )
 
 
 def _closed_error() -> O1Error:

@@ -42,7 +42,7 @@ class WorkerThreads:
 TEXTS = WorkerThreads("o1-texts", 2)
 """Embedding passages: one batch computes while the next is read; more would only compete for the processor."""
 QUERIES = WorkerThreads("o1-queries", 4)
-"""Embedding single queries whose thoughts are there already, and loading the model for them."""
+"""Getting ready for queries: loading the model."""
 THINKERS = WorkerThreads("o1-thinkers", 64)
 """Asking thinkers that cannot be awaited: they mostly wait themselves."""
 

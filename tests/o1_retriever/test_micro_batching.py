@@ -19,9 +19,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from o1_retriever import Checkpoint, O1Embedder, QueryEncoding, RecordedThoughts, ThinkingConfig
-from o1_retriever.errors import InvalidInputError, InvalidTypeError, O1Error, QueueFullError, ThinkerError
+from o1_retriever import Checkpoint, O1Embedder, QueryEncoding, RecordedThoughts, ThinkingConfig, metering
+from o1_retriever.errors import (
+    InvalidInputError,
+    InvalidTypeError,
+    O1Error,
+    QueueFullError,
+    ThinkerError,
+    TransientThinkerError,
+)
+from o1_retriever.metering import metered
 from o1_retriever.micro_batching import MicroBatcher, shared_batcher
+from o1_retriever.usage import Usage
 
 PATIENCE = 60.0
 ALONE = ThinkingConfig(num_thoughts=0)
@@ -225,16 +234,105 @@ def test_an_error_reaches_only_those_whose_query_causes_it(tiny: O1Embedder) -> 
     embedder = Watched(tiny.checkpoint, thinker=recorded)
     calls = [(query, None) for query in ("q0", "unknown", *known[2:], "another")]
 
+    batcher = MicroBatcher(embedder)
+
     async def run() -> list[Any]:
-        return await finish(embedder, await while_busy(MicroBatcher(embedder), embedder, calls))
+        tasks = await while_busy(batcher, embedder, calls)
+        await asyncio.to_thread(until, lambda: len(batcher._line._waiting) == 7)
+        return await finish(embedder, tasks)
 
     found = dict(zip(["the first", *(query for query, _ in calls)], asyncio.run(run()), strict=True))
-    assert embedder.batches[1] == [query for query, _ in calls], "they were in one batch"
+    assert sorted(embedder.batches[1]) == known[1:], "their thoughts were there, and one batch embedded them"
     for query in ("unknown", "another"):
         assert isinstance(found[query], ThinkerError)
         assert repr(query) in str(found[query])
     for query in known:
         equal(found[query], embedder.encode_query([query], return_thoughts=True))
+
+
+class Paid:
+    """Thinks of one query at a time for a price; refuses "refused", and has no time for "busy"."""
+
+    fingerprint = "paid"
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def think(self, queries: Sequence[str], num_thoughts: int, evidence: Any = None) -> list[list[str]]:
+        self.asked += queries
+        metering.count(Usage(requests=len(queries)))
+        if "refused" in queries:
+            raise ThinkerError("refused")
+        if "busy" in queries:
+            raise TransientThinkerError("busy")
+        return [[f"{query} {number}" for number in range(num_thoughts)] for query in queries]
+
+
+class PaidAsync(Paid):
+    """Can be awaited."""
+
+    async def athink(self, queries: Sequence[str], num_thoughts: int, evidence: Any = None) -> list[list[str]]:
+        return self.think(queries, num_thoughts)
+
+
+@pytest.mark.parametrize("make", [Paid, PaidAsync])
+def test_no_query_is_paid_for_twice(tiny: O1Embedder, make: type[Paid]) -> None:
+    """One of the batch is refused, one gets no thoughts for now, and the batch itself fails until "bad" is alone."""
+    thinker = make()
+    embedder = Failing(tiny.checkpoint, thinker=thinker)
+    batcher, calls = MicroBatcher(embedder), ["a", "refused", "b", "bad", "busy", "c"]
+
+    async def run() -> list[Any]:
+        tasks = await while_busy(batcher, embedder, [(query, None) for query in calls])
+        await asyncio.to_thread(until, lambda: len(batcher._line._waiting) == 5)
+        return await finish(embedder, tasks)
+
+    found = dict(zip(["the first", *calls], asyncio.run(run()), strict=True))
+    assert sorted(thinker.asked) == sorted(["the first", *calls]), "each once"
+    assert isinstance(found["refused"], ThinkerError)
+    assert found["bad"] is embedder.error
+    assert (found["busy"].degraded, found["busy"].thoughts) == ([True], [[]])
+    for query in "abc":
+        assert (found[query].degraded, found[query].thoughts[0][0]) == ([False], f"{query} 0")
+
+
+@pytest.mark.parametrize("make", [Paid, PaidAsync])
+def test_the_caller_s_meter_counts_what_its_query_costs(tiny: O1Embedder, make: type[Paid]) -> None:
+    batcher = MicroBatcher(O1Embedder(tiny.checkpoint, thinker=make()))
+
+    async def cost(query: str) -> Usage:
+        with metered() as meter:
+            await batcher.aencode_query(query)
+        return meter.usage
+
+    async def costs() -> list[Usage]:
+        return await asyncio.gather(*(cost(query) for query in "abcd"))
+
+    assert asyncio.run(costs()) == [Usage(requests=1)] * 4
+    with metered() as meter:
+        batcher.encode_query("e")
+        batcher.encode_query("nobody is asked", thinking=ALONE)
+    assert meter.usage == Usage(requests=1)
+
+
+def test_nobody_waits_for_the_thoughts_of_others(tiny: O1Embedder) -> None:
+    go = threading.Event()
+
+    class Slow(Paid):
+        def think(self, queries: Sequence[str], *args: Any) -> list[list[str]]:
+            assert "slow" not in queries or go.wait(PATIENCE)
+            return super().think(queries, *args)
+
+    batcher = MicroBatcher(O1Embedder(tiny.checkpoint, thinker=Slow()))
+
+    async def run() -> None:
+        slow = asyncio.create_task(batcher.aencode_query("slow"))
+        await asyncio.wait_for(batcher.aencode_query("quick"), PATIENCE)
+        assert not slow.done()
+        go.set()
+        await slow
+
+    asyncio.run(run())
 
 
 @pytest.mark.parametrize("error", [RuntimeError("gone"), MemoryError(), KeyError("x"), SystemExit(3), StopIteration()])
@@ -392,7 +490,7 @@ class Stub:
     """Answers without a model: a forked child of a process with a busy one must not compute."""
 
     def __init__(self) -> None:
-        self.config = type("Config", (), {"thinking": ThinkingConfig()})
+        self.config, self.thinker = type("Config", (), {"thinking": ThinkingConfig()}), None
         self.at_work, self.go = threading.Event(), threading.Event()
 
     def encode_query(self, queries: list[str], **settings: Any) -> QueryEncoding:

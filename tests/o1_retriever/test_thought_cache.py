@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 import os
 import pickle
 import sqlite3
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -16,10 +19,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from o1_retriever import O1Embedder, ThinkingConfig, sqlite_file
+from o1_retriever import O1Embedder, ThinkingConfig, metering, sqlite_file
+from o1_retriever.asking import AsyncThinker, EachThinker
 from o1_retriever.errors import InvalidInputError, InvalidTypeError, StorageError, ThinkerError, TransientThinkerError
+from o1_retriever.llm import LLMConfig
+from o1_retriever.llm_thinker import LLMThinker
+from o1_retriever.metering import metered
+from o1_retriever.micro_batching import shared_batcher
+from o1_retriever.serving import aencode, encode
 from o1_retriever.thinkers import Thinker
 from o1_retriever.thought_cache import CachedThinker, OwnThinker, ThoughtCache
+from o1_retriever.usage import Usage
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no forking here")
 
@@ -122,6 +132,22 @@ def test_degraded_results_never_enter(tiny: O1Embedder, cache: ThoughtCache) -> 
     after = embedder.encode_query(["new"], return_thoughts=True)
     assert (after.degraded, after.thoughts) == ([False], [["new/0/-", "new/1/-", "new/2/-"]])
     assert len(cache) == 2
+
+
+def test_one_query_that_fails_leaves_the_others_theirs(tiny: O1Embedder, cache: ThoughtCache) -> None:
+    class Each(Counting):
+        def think_each(self, queries: Sequence[str], num_thoughts: int, evidence: Any = None) -> list[Any]:
+            late = TransientThinkerError("503")
+            return [late if query == "bad" else self.think([query], num_thoughts)[0] for query in queries]
+
+    thinker = CachedThinker(Each(), cache)
+    found = O1Embedder(tiny.checkpoint, thinker=thinker).encode_query(["a", "bad", "b", "bad"], 1, return_thoughts=True)
+    assert found.degraded == [False, True, False, True]
+    assert found.thoughts == [["a/0/-"], [], ["b/0/-"], []]
+    assert len(cache) == 2, "what the others got is kept"
+    with pytest.raises(TransientThinkerError, match="503"):
+        thinker.think(["a", "bad"], 1)
+    assert len(thinker.thinker.calls) == 2
 
 
 def test_wrong_numbers_of_thoughts_never_enter(cache: ThoughtCache) -> None:
@@ -390,3 +416,117 @@ def tokens_survive(embedder: O1Embedder, queries: list[str]) -> list[list[bool]]
     ids, _ = embedder._self_thinker.think(queries, prompts, embedder.config.thinking)
     read = [embedder.prompts.text_ids([embedder.prompts.thought_text(t) for t in row], 999).ids for row in ids]
     return [[a == b for a, b in zip(*rows, strict=True)] for rows in zip(ids, read, strict=True)]
+
+
+def slow_down(own: O1Embedder, monkeypatch: pytest.MonkeyPatch) -> tuple[list[list[str]], threading.Event]:
+    """The batches that the model itself encodes from now on; all but the first wait for nothing, the first for this."""
+    batches: list[list[str]] = []
+    go = threading.Event()
+    plain = own.encode_query
+
+    def watch(queries: Any, *args: Any, **kwargs: Any) -> Any:
+        batches.append(list(queries))
+        assert len(batches) > 1 or go.wait(60)
+        return plain(queries, *args, **kwargs)
+
+    monkeypatch.setattr(own, "encode_query", watch)
+    return batches, go
+
+
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end, "it never happened"
+        time.sleep(0.005)
+
+
+def test_misses_of_many_callers_are_thought_about_together(
+    make_embedder: Callable[..., O1Embedder], cache: ThoughtCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threads and tasks; what is remembered is answered while the model thinks about something else."""
+    own = make_embedder()
+    embedder = O1Embedder(own.checkpoint, thinker=CachedThinker(OwnThinker(own), cache))
+    known = encode(embedder, ["known"], own.config.thinking)
+    expected = {query: own.encode_query([query], return_thoughts=True) for query in "abcdef"}
+    batches, go = slow_down(own, monkeypatch)
+    line = shared_batcher(own)._line
+
+    async def run(pool: ThreadPoolExecutor) -> list[Any]:
+        loop, thinking = asyncio.get_running_loop(), own.config.thinking
+        first = asyncio.create_task(aencode(embedder, "a", thinking))
+        await asyncio.to_thread(until, lambda: batches == [["a"]])
+        rest = [asyncio.create_task(aencode(embedder, query, thinking)) for query in "bcd"]
+        rest += [loop.run_in_executor(pool, encode, embedder, [query], thinking) for query in "ef"]  # type: ignore[list-item]
+        await asyncio.to_thread(until, lambda: len(line._waiting) == 5)
+        again = await asyncio.wait_for(aencode(embedder, "known", thinking), 60)
+        assert again.thoughts == known.thoughts and not first.done(), "a hit waits for no miss"
+        go.set()
+        return await asyncio.gather(first, *rest)
+
+    with ThreadPoolExecutor(2) as pool:
+        found = asyncio.run(run(pool))
+    assert [sorted(batch) for batch in batches] == [["a"], ["b", "c", "d", "e", "f"]]
+    for query, encoding in zip("abcdef", found, strict=True):
+        assert encoding.thoughts == expected[query].thoughts
+    assert len(cache) == 7
+
+
+class Costly(Counting):
+    """Counts what it costs, and can be awaited."""
+
+    def think(self, queries: Sequence[str], *args: Any) -> list[list[str]]:
+        metering.count(Usage(requests=len(queries)))
+        return super().think(queries, *args)
+
+    async def athink(self, queries: Sequence[str], *args: Any) -> list[list[str]]:
+        return self.think(queries, *args)
+
+
+def test_awaited_as_waited_for(cache: ThoughtCache) -> None:
+    inner = Costly()
+    thinker = CachedThinker(inner, cache)
+    assert isinstance(thinker, AsyncThinker) and isinstance(thinker, EachThinker)
+    with metered() as meter:
+        found = asyncio.run(thinker.athink(["a", "b", "a"], 2, [["x"], ["y"], ["x"]]))
+    assert found == [["a/0/x", "a/1/x"], ["b/0/y", "b/1/y"], ["a/0/x", "a/1/x"]]
+    assert meter.usage == Usage(requests=2), "what was missing, once"
+    with metered() as meter:
+        assert asyncio.run(thinker.athink(["b", "a"], 2, [["y"], ["x"]])) == [found[1], found[0]]
+        assert thinker.think(["b"], 2, [["y"]]) == [found[1]]
+    assert meter.usage == Usage(), "what is remembered costs nothing"
+    with metered() as meter:
+        thinker.think(["c", "b"], 2, [["z"], ["y"]])
+    assert meter.usage == Usage(requests=1)
+    inner.error = TransientThinkerError("503")
+    with pytest.raises(TransientThinkerError, match="503"):
+        asyncio.run(thinker.athink(["a", "new"], 2))
+    inner.error = ThinkerError("401")
+    with pytest.raises(ThinkerError, match="401"):
+        asyncio.run(thinker.athink(["new"], 2))
+    assert len(cache) == 3
+    inner.error, inner.short = None, True
+    with pytest.raises(ThinkerError, match="returned 1 thoughts for 'new', not 2"):
+        asyncio.run(thinker.athink(["new"], 2))
+
+
+def test_own_thoughts_awaited(tiny: O1Embedder, cache: ThoughtCache) -> None:
+    thinker = OwnThinker(tiny)
+    expected = tiny.think(["one", "two"], 2)
+    assert asyncio.run(thinker.athink(["one", "two"], 2)) == expected
+    assert asyncio.run(thinker.athink([], 2)) == []
+    assert asyncio.run(thinker.athink(["one"], 0)) == thinker.think(["one"], 0) == [[]]
+    cached = CachedThinker(thinker, cache)
+    assert asyncio.run(cached.athink(["one", "two"], 2)) == expected == cached.think(["one", "two"], 2)
+
+
+def test_what_a_language_model_behind_a_cache_costs(tiny: O1Embedder, cache: ThoughtCache, chat_server: Any) -> None:
+    server = chat_server()
+    with LLMThinker(LLMConfig(server.url, "expert")) as inner:
+        embedder = O1Embedder(tiny.checkpoint, thinker=CachedThinker(inner, cache))
+        for again in (False, True):
+            for ask in (encode, lambda *args: asyncio.run(aencode(args[0], args[1][0], args[2]))):
+                query = "waited for" if ask is encode else "awaited"
+                with metered() as meter:
+                    ask(embedder, [query], ThinkingConfig(num_thoughts=2))
+                assert (meter.usage == Usage()) is again
+                assert again or meter.usage.completion_tokens > 0

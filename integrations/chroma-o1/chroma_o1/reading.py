@@ -141,7 +141,7 @@ class ReadableStore(OpenStore):
         if isinstance(queries, np.ndarray):
             return as_vectors(queries)
         texts = check_texts(queries, "query")
-        if len(texts) != 1 or self.embedder.thinker is not None:  # an LLM answers callers side by side, not in a line
+        if len(texts) != 1:
             return self.embedder.encode_query(texts, num_thoughts)
         thinking = self.embedder.config.thinking
         if num_thoughts is not None:
