@@ -2,8 +2,9 @@
 
 Chroma keeps the function's configuration with the collection and rebuilds it from there, several times, so nothing here
 loads a model before it embeds. The configuration holds the passage fingerprint; a function that was rebuilt refuses to
-embed with another model. Of a function that is PASSED to `get_collection`, Chroma compares the name only: pass none, or
-open the collection by `open_collection`, which compares the fingerprints.
+embed with another model. Of a function that is PASSED to `get_collection`, Chroma compares the name only, then hands it
+texts and never says of which collection, so it cannot refuse: pass none, or open the collection by `open_collection`,
+which compares the fingerprints.
 """
 
 from __future__ import annotations
