@@ -35,5 +35,5 @@ def test_attention_is_chosen_and_computes_the_same(base: str, tmp_path: Path) ->
 
 
 def test_an_unknown_attention_is_refused(base: str) -> None:
-    with pytest.raises(CheckpointError, match="model.attention=telepathy cannot be used"):
+    with pytest.raises(CheckpointError, match=r"model\.attention=telepathy cannot be used"):
         load_base(ModelSettings(base=base, attention="telepathy"), CPU)
