@@ -17,8 +17,10 @@ from typing import Any, Protocol
 from jsonargparse import ArgumentParser, Namespace
 
 from o1_retriever.bundled import DEFAULT_MODEL
-from o1_retriever.errors import O1Error
+from o1_retriever.config import ThinkingConfig
+from o1_retriever.errors import InvalidInputError, O1Error
 from o1_retriever.export import ExportCommand
+from o1_retriever.llm_arguments import add_llm_arguments, llm_thinker
 from o1_retriever.synthesis.command import SynthesizeCommand
 from o1_retriever.training.command import TrainCommand
 
@@ -84,7 +86,7 @@ class InfoCommand:
 
 
 class ThinkCommand:
-    """Prints the thoughts of a question."""
+    """Prints the thoughts of a question: the model's own, or a language model's."""
 
     help = "write thoughts about a question"
 
@@ -96,22 +98,40 @@ class ThinkCommand:
         parser.add_argument("--seed", type=int | None, default=None, help="other thoughts, reproducibly")
         parser.add_argument("--json", action="store_true", help="print JSON")
         add_model_arguments(parser)
+        add_llm_arguments(parser)
 
     def run(self, args: Namespace) -> int:
-        embedder = load_embedder(args)
-        given = {
-            "num_thoughts": args.thoughts,
-            "temperature": args.temperature,
-            "max_new_tokens": args.max_new_tokens,
-            "seed": args.seed,
-        }
-        settings = dataclasses.replace(embedder.config.thinking, **{k: v for k, v in given.items() if v is not None})
-        thoughts = embedder.think(args.question, thinking=settings)
+        thoughts = _own_thoughts(args) if not args.llm.model else _thoughts_of_llm(args)
         if args.json:
             print(json.dumps({"query": args.question, "thoughts": thoughts}, ensure_ascii=False))
         else:
             print("\n".join(f"{number}. {text}" for number, text in enumerate(thoughts, start=1)))
         return 0
+
+
+_OWN_SETTINGS = {"temperature": "llm.temperature", "max_new_tokens": "llm.max_tokens", "seed": "llm.seed"}
+"""Of the model's own thinking, and what they are called for a language model."""
+
+
+def _own_thoughts(args: Namespace) -> list[str]:
+    embedder = load_embedder(args)
+    given = {"num_thoughts": args.thoughts} | {name: args[name] for name in _OWN_SETTINGS}
+    settings = dataclasses.replace(embedder.config.thinking, **{k: v for k, v in given.items() if v is not None})
+    return embedder.think(args.question, thinking=settings)  # type: ignore[no-any-return]
+
+
+def _thoughts_of_llm(args: Namespace) -> list[str]:
+    """No embedder is loaded for them."""
+    for name, other in _OWN_SETTINGS.items():
+        if args[name] is not None:
+            flag = name.replace("_", "-")
+            raise InvalidInputError(f"--{flag} is of the model's own thinking: with --llm.model use --{other}.")
+    number = ThinkingConfig().num_thoughts if args.thoughts is None else args.thoughts
+    thinker = llm_thinker(args)
+    if thinker is None:
+        return []
+    with thinker:
+        return thinker.think([args.question], number)[0]
 
 
 class MissingCommand:

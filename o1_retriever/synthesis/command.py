@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from o1_retriever.llm_config import LLMConfig
+from o1_retriever.llm_arguments import add_llm_arguments
 from o1_retriever.synthesis.config import NegativesConfig, RefineConfig
 
 
@@ -57,10 +57,7 @@ def _add_expert(parser: ArgumentParser) -> None:
     parser.add_argument("--number", type=int, default=3, help="candidates per query")
     parser.add_argument("--candidates", type=str | None, default=None, help="JSONL: query, candidates")
     parser.add_argument("--expert_model", type=str | None, default=None, help="folder or hub id")
-    parser.add_argument("--task", type=str, default="question-answering", help="a known task, or a JSON file")
-    parser.add_argument("--llm.base_url", type=str, default="http://localhost:8000/v1", help="address of the endpoint")
-    parser.add_argument("--llm.model", type=str | None, default=None, help="the model's name there")
-    parser.add_class_arguments(LLMConfig, "llm", skip={"base_url", "model"})
+    add_llm_arguments(parser)
 
 
 def _add_committee(parser: ArgumentParser) -> None:

@@ -16,7 +16,7 @@ from o1_retriever.config import EncodingConfig
 from o1_retriever.embedder import O1Embedder
 from o1_retriever.encoders import SentenceTransformerEncoder
 from o1_retriever.errors import InvalidInputError
-from o1_retriever.llm_config import LLMConfig
+from o1_retriever.llm_arguments import llm_thinker, task_of
 from o1_retriever.synthesis.committee import DenseMember, LexicalMember, Member, o1_member
 from o1_retriever.synthesis.config import NegativesConfig, RefineConfig
 from o1_retriever.synthesis.corpus import CorpusFile
@@ -25,7 +25,6 @@ from o1_retriever.synthesis.pipeline import Job, Synthesis, stages_folder
 from o1_retriever.synthesis.questions import Questions, Shard, read_questions
 from o1_retriever.synthesis.screening import languages
 from o1_retriever.synthesis.stages import Bench
-from o1_retriever.tasks import TASKS, Task
 from o1_retriever.thinkers import Thinker
 from o1_retriever.vectors import VectorCache
 
@@ -119,12 +118,12 @@ def make_expert(args: Namespace) -> Expert:
 
 
 def _llm_expert(args: Namespace) -> Expert:
-    from o1_retriever.llm_thinker import LLMThinker
     from o1_retriever.synthesis.llm_expert import LLMExpert
 
-    if not args.llm.model:
+    thinker = llm_thinker(args)
+    if thinker is None:
         raise InvalidInputError("--expert llm needs --llm.model: the model's name at --llm.base_url.")
-    return LLMExpert(LLMThinker(_made(LLMConfig, args.llm), task=_task(args.task)), args.number)
+    return LLMExpert(thinker, args.number)
 
 
 def _thinker(args: Namespace) -> Thinker:
@@ -132,15 +131,7 @@ def _thinker(args: Namespace) -> Thinker:
 
     if args.expert == "own":
         return OwnThoughts(O1Embedder.from_pretrained(args.expert_model or DEFAULT_MODEL))
-    return ChatModelThinker.from_pretrained(_needed(args, "expert_model"), task=_task(args.task))
-
-
-def _task(name: str) -> Task:
-    if name in TASKS:
-        return TASKS[name]
-    if not Path(name).is_file():
-        raise InvalidInputError(f"--task must be a JSON file or one of {', '.join(TASKS)}; got {name!r}.")
-    return Task.from_file(Path(name))
+    return ChatModelThinker.from_pretrained(_needed(args, "expert_model"), task=task_of(args.task))
 
 
 def _needed(args: Namespace, name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -45,6 +46,25 @@ def test_think(tiny_folder: str, tiny: O1Embedder, capsys: Capture) -> None:
     greedy = [line.partition(". ")[2] for line in out.splitlines() if line[:3] in ("1. ", "2. ", "3. ")]
     assert len(greedy) == 3
     assert len(set(greedy)) == 1
+
+
+def test_think_with_a_language_model(
+    chat_server: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    """No model of ours is loaded for it."""
+    monkeypatch.setenv("OPENAI_API_KEY", "right")
+    monkeypatch.setattr(cli, "load_embedder", lambda *_, **__: pytest.fail("an embedder was loaded"))
+    server = chat_server(key="right")
+    asked = ["think", "why?", "-k", "2", "--json", "--llm.base_url", server.url, "--llm.model", "expert"]
+    assert main([*asked, "--llm.temperature", "0.3", "--task", "finance"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["query"] == "why?" and len(set(answer["thoughts"])) == 2
+    assert {seen.body["temperature"] for seen in server.seen} == {0.3}
+    assert main([*asked, "--seed", "1"]) == 2
+    assert "with --llm.model use --llm.seed" in error_line(capsys)
+    monkeypatch.setenv("OPENAI_API_KEY", "wrong")
+    assert main(asked) == 2
+    assert error_line(capsys).startswith("o1: error: ")
 
 
 @pytest.mark.parametrize(

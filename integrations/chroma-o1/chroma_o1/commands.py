@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
@@ -10,9 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from jsonargparse import ArgumentParser, Namespace
 
 from o1_retriever.cli import add_model_arguments, load_embedder
+from o1_retriever.llm_arguments import add_llm_arguments, llm_thinker
 
 if TYPE_CHECKING:
     from chroma_o1.passages import AddReport, Hit
+    from o1_retriever import O1Embedder
 
 
 def _add_store_arguments(parser: ArgumentParser) -> None:
@@ -72,32 +75,40 @@ class SearchCommand:
         )
         parser.add_argument("--json", action="store_true", help="print JSON")
         add_model_arguments(parser)
+        add_llm_arguments(parser)
 
     def run(self, args: Namespace) -> int:
-        embedder = load_embedder(args)
-        from chroma_o1.store import O1ChromaStore
+        thinker = llm_thinker(args)
+        with thinker or contextlib.nullcontext():
+            return _search(args, load_embedder(args, thinker=thinker))
 
-        with O1ChromaStore(embedder, path=args.store, collection=args.collection, create=False) as store:
-            start = time.perf_counter()
-            query: Any = args.question
-            thoughts: list[str] = []
-            if args.mode != "lexical":
-                encoding = embedder.encode_query(args.question, args.thoughts, return_thoughts=True)
-                query, thoughts = encoding.vectors[0], encoding.thoughts[0]
-            hits = store.search(
-                query,
-                args.hits,
-                mode=args.mode,
-                lexical_weight=args.lexical_weight,
-                fusion=args.fusion,
-                lexical_query=args.question,
-            )
-            seconds = time.perf_counter() - start
-        if args.json:
-            print(json.dumps(_as_json(args.question, thoughts, hits, seconds), ensure_ascii=False, indent=2))
-        else:
-            print(_as_text(thoughts, hits, seconds))
-        return 0
+
+def _search(args: Namespace, embedder: O1Embedder) -> int:
+    from chroma_o1.store import O1ChromaStore
+
+    with O1ChromaStore(embedder, path=args.store, collection=args.collection, create=False) as store:
+        start = time.perf_counter()
+        query: Any = args.question
+        thoughts: list[str] = []
+        if args.mode != "lexical":
+            encoding = embedder.encode_query(args.question, args.thoughts, return_thoughts=True)
+            query, thoughts = encoding.vectors[0], encoding.thoughts[0]
+            if encoding.degraded[0]:
+                print("o1: the language model was not available: searched without thoughts", file=sys.stderr)
+        hits = store.search(
+            query,
+            args.hits,
+            mode=args.mode,
+            lexical_weight=args.lexical_weight,
+            fusion=args.fusion,
+            lexical_query=args.question,
+        )
+        seconds = time.perf_counter() - start
+    if args.json:
+        print(json.dumps(_as_json(args.question, thoughts, hits, seconds), ensure_ascii=False, indent=2))
+    else:
+        print(_as_text(thoughts, hits, seconds))
+    return 0
 
 
 def _summary(report: AddReport, count: int, seconds: float) -> str:

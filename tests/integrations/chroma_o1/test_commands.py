@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -78,6 +79,25 @@ def test_modes_of_searching(o1: Run, corpus: Path, tmp_path: Path) -> None:
     assert status == 0 and 1 / 200 < json.loads(out)["hits"][0]["score"] <= 2 / 61
     status, out, _ = o1("search", "zebra", "--store", tmp_path / "store", "--mode", "lexical")
     assert status == 0 and "No passage was found." in out
+
+
+def test_a_language_model_thinks(
+    o1: Run, corpus: Path, tmp_path: Path, chat_server: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its thoughts are shown; without it the search goes on, and says so; a wrong key ends it."""
+    monkeypatch.setenv("OPENAI_API_KEY", "right")
+    server, store = chat_server(key="right"), tmp_path / "store"
+    assert o1("index", corpus, "--store", store)[0] == 0
+    question = ("search", "title passage 11", "--store", store, "--json", "--llm.model", "expert")
+    once = ("--llm.attempts", 1)
+    status, out, err = o1(*question, "--llm.base_url", server.url, "--thoughts", 2)
+    assert status == 0 and err == "" and len(set(json.loads(out)["thoughts"])) == 2
+    assert {seen.query for seen in server.seen} == {"title passage 11"}
+    status, out, err = o1(*question, "--llm.base_url", "http://127.0.0.1:9/v1", *once)
+    assert status == 0 and json.loads(out)["thoughts"] == [] and "searched without thoughts" in err
+    monkeypatch.setenv("OPENAI_API_KEY", "wrong")
+    status, out, err = o1(*question, "--llm.base_url", server.url, *once)
+    assert status == 2 and out == "" and err.startswith("o1: error: ")
 
 
 def test_text_files_and_another_collection(o1: Run, tmp_path: Path) -> None:
