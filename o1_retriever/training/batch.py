@@ -73,6 +73,8 @@ class GroupFacts(_OnDevice):
         own: (B,) whether the query side holds a thought of the model's own.
         teacher_passages: (B * N, D) the teacher's vectors; None where no term needs them.
         teacher_queries: (B, D) the teacher's vectors of the bare queries.
+        given: (B,) whether the query side holds a thought of the row that is learned.
+        teacher_thoughts: (B, D) what the teacher makes of query and thought; only the given ones count.
     """
 
     real: Tensor
@@ -80,8 +82,10 @@ class GroupFacts(_OnDevice):
     known: Tensor
     scores: Tensor
     own: Tensor
+    given: Tensor
     teacher_passages: Tensor | None = None
     teacher_queries: Tensor | None = None
+    teacher_thoughts: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -210,13 +214,23 @@ class Assembler:
             known=torch.tensor([example.known for example in examples]),
             scores=torch.tensor([example.scores or unknown for example in examples]),
             own=torch.tensor([example.own and example.visit in own for example in examples]),
+            given=torch.tensor([self._thought(example, own)[1] and bool(example.thought) for example in examples]),
         )
         if self.teacher is None:
             return facts
+        queries = self.teacher.queries([example.query for example in examples])
+        thoughts = None
+        if self.loss.teacher_thought_weight > 0:
+            thoughts = torch.zeros_like(queries)  # where no thought is given it does not count
+            chosen = [e for e, given in zip(examples, facts.given.tolist(), strict=True) if given]
+            if chosen:
+                texts = [e.thought_text or "" for e in chosen]
+                thoughts[facts.given] = self.teacher.thoughts([e.query for e in chosen], texts)
         return dataclasses.replace(
             facts,
             teacher_passages=self.teacher.passages([text for example in examples for text in example.texts]),
-            teacher_queries=self.teacher.queries([example.query for example in examples]),
+            teacher_queries=queries,
+            teacher_thoughts=thoughts,
         )
 
     def pad(self, rows: Sequence[Sequence[int]]) -> PaddedRows:

@@ -111,6 +111,7 @@ FURTHER = (
     "teacher_passage_weight",
     "teacher_query_weight",
     "teacher_own_weight",
+    "teacher_thought_weight",
     "passage_generation_weight",
     "distillation_weight",
 )
@@ -131,6 +132,8 @@ class LossSettings:
         teacher_query_weight: pulls the bare queries' vectors to those of `model.teacher`.
         teacher_own_weight: pulls queries with thoughts of the model's own to the teacher's vectors of the bare queries:
             a thought that knows nothing shall do no harm.
+        teacher_thought_weight: pulls queries with a thought of their row to what the teacher makes of both
+            (`Teacher.thoughts`), so that query and thought are read as one text. Evidence rows are left out.
         passage_generation_weight: next-token loss on passages, from which a model that cannot write yet learns to.
         passage_generation_share: of the passages' tokens that it is computed at.
         distillation_weight: KL to the rows' teacher scores over each query's group.
@@ -146,6 +149,7 @@ class LossSettings:
     teacher_passage_weight: float = 0.0
     teacher_query_weight: float = 0.0
     teacher_own_weight: float = 0.0
+    teacher_thought_weight: float = 0.0
     passage_generation_weight: float = 0.0
     passage_generation_share: float = 0.15
     distillation_weight: float = 0.0
@@ -176,7 +180,7 @@ class LossSettings:
 
     @property
     def needs_teacher(self) -> bool:
-        return self.teacher_passage_weight > 0 or self.teacher_query_weight > 0 or self.teacher_own_weight > 0
+        return any(getattr(self, name) > 0 for name in FURTHER if name.startswith("teacher_"))
 
 
 @dataclass(frozen=True)
@@ -245,7 +249,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         require(
             not self.loss.needs_teacher or self.model.teacher is not None,
-            "loss.teacher_passage_weight, teacher_query_weight and teacher_own_weight need a model.teacher: name one.",
+            "the loss.teacher_..._weight terms need a model.teacher: name one.",
         )
         require(
             not self.loss.teacher_own_weight or self.own_thoughts.share > 0,

@@ -42,6 +42,7 @@ class Example:
         query: its text, for sampling own thoughts.
         prompt: `<query>{q}</query><thought>`.
         thought: token ids without EOS; None: the query alone.
+        thought_text: the same, uncut; for a teacher.
         cut: the thought was longer than the limit: its end is not learned as one.
         writes: the thought is learned (behaviour cloning), not only read.
         own: the thought is to be replaced by one that the model samples, once there is one; that one is only read.
@@ -59,6 +60,7 @@ class Example:
     query: str
     prompt: list[int]
     thought: list[int] | None
+    thought_text: str | None
     cut: bool
     writes: bool
     own: bool
@@ -113,6 +115,7 @@ class Examples(Dataset[Example]):
             query=row.query,
             prompt=self._prompt(row),
             thought=None if thought is None else thought[:cut_at],
+            thought_text=text,
             cut=thought is not None and len(thought) > cut_at,
             writes=writes,
             own=own,

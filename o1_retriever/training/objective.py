@@ -25,7 +25,7 @@ def embedding_terms(vectors: Vectors, facts: GroupFacts, settings: LossSettings)
 
     Returns:
         scalars under "contrastive", "no_thought", "matching", "teacher_passage", "teacher_query", "teacher_own",
-        "distillation".
+        "teacher_thought", "distillation".
     """
     terms: dict[str, Tensor] = {}
     if vectors.passages is None:
@@ -42,8 +42,9 @@ def embedding_terms(vectors: Vectors, facts: GroupFacts, settings: LossSettings)
     if settings.teacher_query_weight > 0 and facts.teacher_queries is not None and vectors.bare is not None:
         terms["teacher_query"] = losses.vector_distillation(vectors.bare, facts.teacher_queries).mean()
     if settings.teacher_own_weight > 0 and facts.teacher_queries is not None:
-        far = losses.vector_distillation(vectors.queries, facts.teacher_queries)
-        terms["teacher_own"] = (far * facts.own).sum() / facts.own.sum().clamp(min=1)
+        terms["teacher_own"] = _mean_distance(vectors.queries, facts.teacher_queries, facts.own)
+    if settings.teacher_thought_weight > 0 and facts.teacher_thoughts is not None:
+        terms["teacher_thought"] = _mean_distance(vectors.queries, facts.teacher_thoughts, facts.given)
     if settings.distillation_weight > 0:
         terms["distillation"] = _distillation(vectors.queries, vectors.passages, facts, settings)
     return terms
@@ -60,6 +61,7 @@ def weighted(terms: dict[str, Tensor], settings: LossSettings) -> Tensor:
         "teacher_passage": settings.teacher_passage_weight,
         "teacher_query": settings.teacher_query_weight,
         "teacher_own": settings.teacher_own_weight,
+        "teacher_thought": settings.teacher_thought_weight,
         "distillation": settings.distillation_weight,
     }
     return torch.stack([weights[name] * term for name, term in terms.items()]).sum()
@@ -76,6 +78,11 @@ def _contrastive(queries: Tensor, passages: Tensor, facts: GroupFacts, settings:
     with torch.no_grad():
         mask = excluded(queries @ passages.T, positives, facts, settings.false_negative_margin)
     return losses.info_nce(queries, passages, positives, settings.temperature, mask).mean()
+
+
+def _mean_distance(vectors: Tensor, teacher: Tensor, chosen: Tensor) -> Tensor:
+    """Of the chosen (B,) of (B, D) vectors to the teacher's; 0 where none is chosen."""
+    return (losses.vector_distillation(vectors, teacher) * chosen).sum() / chosen.sum().clamp(min=1)
 
 
 def _distillation(queries: Tensor, passages: Tensor, facts: GroupFacts, settings: LossSettings) -> Tensor:

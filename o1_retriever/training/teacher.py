@@ -69,5 +69,14 @@ class Teacher:
         """(B, D) unit vectors."""
         return torch.from_numpy(self._encoder.encode_queries(texts))
 
+    def thoughts(self, queries: Sequence[str], thoughts: Sequence[str]) -> Tensor:
+        """(B, D) means of two unit vectors: of query and thought as one text, and of the thought alone.
+
+        Each alone finds less (docs/LOG.md, "Given thoughts, taught").
+        """
+        both = [f"{query} {thought}" for query, thought in zip(queries, thoughts, strict=True)]
+        vectors = self.passages([*both, *thoughts])
+        return (vectors[: len(both)] + vectors[len(both) :]) / 2
+
     def _encode(self, texts: Sequence[str]) -> Tensor:
         return torch.from_numpy(self._encoder.encode_passages(texts))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from o1_retriever.training.config import LossSettings
 from o1_retriever.training.examples import Example
 from o1_retriever.training.joint import install
 from o1_retriever.training.step import JointStep, NonFiniteLossError
+from o1_retriever.training.teacher import Teacher
 
 MakeEmbedder = Callable[..., O1Embedder]
 MakeExamples = Callable[..., list[Example]]
@@ -214,6 +216,7 @@ class FixedTeacher:
         return torch.stack([torch.eye(32)[len(text) % 32] for text in texts])
 
     queries = passages
+    thoughts = Teacher.thoughts
 
 
 def test_teacher_and_passage_terms_by_hand(
@@ -266,12 +269,37 @@ def test_teacher_of_own_thoughts_by_hand(
     assert float(values["loss"]) == pytest.approx(sum(w * float(values[n]) for n, w in weights.items()), rel=1e-5)
 
 
+def test_teacher_of_given_thoughts_by_hand(
+    examples_of: MakeExamples, rows_of: Rows, make_embedder: MakeEmbedder, step_of: Any
+) -> None:
+    """1 - cosine to the teacher's (query + thought) + (thought); own, dropped and evidence thoughts do not count."""
+    embedder, teacher = make_embedder(), FixedTeacher()
+    rows = rows_of(4)
+    examples = examples_of(rows, embedder=embedder)
+    examples[1] = dataclasses.replace(examples[1], thought=None, thought_text=None, writes=False)
+    examples[2] = dataclasses.replace(examples[2], own=True)
+    examples[3] = dataclasses.replace(examples[3], writes=False)
+    settings = LossSettings(teacher_thought_weight=2.0)
+    values = step_of(embedder, settings, teacher=teacher).run(examples, {examples[2].visit: [7, 8, 9]})
+    query, thought = rows[0]["query"], rows[0]["thought"]
+    both, alone = teacher.passages([f"{query} {thought}", thought]).numpy()
+    vector, target = embedder.encode_query([query], thoughts=[[thought]])[0], both + alone
+    far = 1 - float(vector @ target) / float(np.linalg.norm(target))
+    assert float(values["teacher_thought"]) == pytest.approx(far, abs=1e-5)
+    weights = {"contrastive": 0.8, "generation": 0.2, "teacher_thought": 2.0}
+    assert float(values["loss"]) == pytest.approx(sum(w * float(values[n]) for n, w in weights.items()), rel=1e-5)
+    values = step_of(embedder, settings, teacher=teacher).run([examples[1]], {})
+    assert float(values["teacher_thought"]) == 0.0
+
+
 def test_teacher_and_passage_terms_cached(
     examples_of: MakeExamples, rows_of: Rows, make_embedder: MakeEmbedder, step_of: Any
 ) -> None:
     embedder = make_embedder()
     examples = examples_of(rows_of(5), embedder=embedder)
-    settings = LossSettings(teacher_passage_weight=2.0, teacher_query_weight=3.0, passage_generation_weight=1.0)
+    settings = LossSettings(
+        teacher_passage_weight=2.0, teacher_query_weight=3.0, teacher_thought_weight=2.0, passage_generation_weight=1.0
+    )
     step_of(embedder, settings, teacher=FixedTeacher()).run(examples, {})
     expected = gradients(embedder)
     step_of(embedder, settings, 2, teacher=FixedTeacher()).run(examples, {})
