@@ -1,11 +1,14 @@
-"""Times two ways of doing the same work, taking turns, so that a noisy machine disturbs both alike."""
+"""Times several ways of doing the same work, taking turns, so that a noisy machine disturbs all alike."""
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
+
+Name = TypeVar("Name", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -34,9 +37,15 @@ def alternate(
     """One warm-up each, then `rounds` turns each, the order swapped every turn; medians."""
     reference()
     ours()
-    times: dict[str, list[float]] = {"reference": [], "ours": []}
-    for turn in range(rounds):
-        pair = [("reference", reference), ("ours", ours)]
-        for side, work in pair if turn % 2 == 0 else pair[::-1]:
-            times[side].append(seconds(work))
-    return Ratio(name, statistics.median(times["reference"]), statistics.median(times["ours"]), target)
+    medians = take_turns({"reference": reference, "ours": ours}, rounds)
+    return Ratio(name, medians["reference"], medians["ours"], target)
+
+
+def take_turns(works: Mapping[Name, Callable[[], object]], rounds: int) -> dict[Name, float]:
+    """Median seconds of each; in every round each has its turn, the order swapped every round. Nothing warms up."""
+    order = list(works)
+    times: dict[Name, list[float]] = {name: [] for name in order}
+    for number in range(rounds):
+        for name in order if number % 2 == 0 else order[::-1]:
+            times[name].append(seconds(works[name]))
+    return {name: statistics.median(taken) for name, taken in times.items()}

@@ -63,8 +63,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     for verb in (found, compared):
         verb.add_argument("--data", default=os.environ.get("O1_DATA"), help="folder of data sets; default: O1_DATA")
         verb.add_argument("--callers", type=int, default=8, help="threads that ask side by side")
-    timed = _verb(verbs, "throughput", "queries per second of 1, 4 and 16 callers on the demo's corpus", questions=32)
-    timed.add_argument("--rounds", type=int, default=3, help="turns of each framework and number of callers")
+    timed = _verb(verbs, "throughput", "queries per second of 1, 4 and 16 callers on the demo's corpus", questions=16)
+    timed.add_argument("--rounds", type=int, default=2, help="turns of each framework and number of callers")
     return parser.parse_args(arguments)
 
 

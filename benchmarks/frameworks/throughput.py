@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import statistics
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -13,7 +12,7 @@ from llama_index.retrievers.o1 import O1Retriever as LlamaIndexRetriever
 
 from benchmarks.frameworks.material import Material
 from benchmarks.frameworks.stores import langchain_store, llama_index_store
-from benchmarks.timing import seconds
+from benchmarks.timing import take_turns
 
 CALLERS = (1, 4, 16)
 K = 10
@@ -41,15 +40,11 @@ def measure(asks: dict[str, Ask], questions: Sequence[str], rounds: int) -> Tabl
         questions: that are asked in each turn.
         rounds: turns of each.
     """
-    turns = [(name, callers) for callers in CALLERS for name in asks]
-    times: dict[tuple[str, int], list[float]] = {turn: [] for turn in turns}
     for name in asks:
-        asyncio.run(ask_all(asks[name], questions, max(CALLERS)))  # warm-up
-    for number in range(rounds):
-        for name, callers in turns if number % 2 == 0 else turns[::-1]:
-            work = partial(_turn, asks[name], questions, callers)
-            times[name, callers].append(seconds(work))
-    return {name: {callers: statistics.median(times[name, callers]) for callers in CALLERS} for name in asks}
+        _turn(asks[name], questions, max(CALLERS))  # warm-up
+    turns = {(name, callers): partial(_turn, asks[name], questions, callers) for callers in CALLERS for name in asks}
+    medians = take_turns(turns, rounds)
+    return {name: {callers: medians[name, callers] for callers in CALLERS} for name in asks}
 
 
 async def ask_all(ask: Ask, questions: Sequence[str], callers: int) -> list[Sequence[object]]:

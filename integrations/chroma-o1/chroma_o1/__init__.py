@@ -8,7 +8,7 @@ if TYPE_CHECKING:  # chromadb takes a second to import: it waits until a store i
     from chroma_o1.embedding_function import O1EmbeddingFunction, open_collection
     from chroma_o1.errors import StoreError, StoreLockedError, StoreNotFoundError
     from chroma_o1.passages import AddReport, Hit, Passage, StoredPassage
-    from chroma_o1.stamping import check, read_stamp, stamp
+    from chroma_o1.stamping import check, check_unless_empty, read_stamp, stamp
     from chroma_o1.store import O1ChromaStore
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "StoreNotFoundError",
     "StoredPassage",
     "check",
+    "check_unless_empty",
     "open_collection",
     "read_stamp",
     "stamp",
@@ -37,6 +38,7 @@ _HOMES = {
     "StoreNotFoundError": "errors",
     "StoredPassage": "passages",
     "check": "stamping",
+    "check_unless_empty": "stamping",
     "open_collection": "embedding_function",
     "read_stamp": "stamping",
     "stamp": "stamping",

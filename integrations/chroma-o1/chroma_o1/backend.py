@@ -16,7 +16,7 @@ from chromadb.config import Settings
 from chromadb.errors import NotFoundError
 
 from chroma_o1.errors import StoreError, StoreNotFoundError, explain
-from chroma_o1.stamping import FINGERPRINT_KEY, Embedder, check, read_stamp, stamp
+from chroma_o1.stamping import FINGERPRINT_KEY, Embedder, check_unless_empty, stamp
 
 HNSW: CreateHNSWConfiguration = {
     "space": "cosine",
@@ -104,9 +104,8 @@ def open_collection(
             metadata={FINGERPRINT_KEY: embedder.passage_fingerprint},
         )
     _check_space(collection)
-    if read_stamp(collection) is None and not collection.count():
+    if not check_unless_empty(collection, embedder):
         stamp(collection, embedder)
-    check(collection, embedder)
     return collection
 
 

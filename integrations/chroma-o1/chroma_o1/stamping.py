@@ -57,6 +57,23 @@ def check(collection: Collection, embedder: Embedder) -> None:
         )
 
 
+def check_unless_empty(collection: Collection, embedder: Embedder) -> bool:
+    """As `check`, but lets an empty collection without a stamp pass: it is nobody's yet and may be stamped.
+
+    Returns:
+        Whether the vectors are known to be this model's. False for such an empty collection: what will come into it
+        nobody knows.
+
+    Raises:
+        FingerprintMismatchError: they are another model's, or the collection holds vectors and nobody stamped it.
+        Exception: Chroma's own or the network's, where Chroma does not answer whether the collection is empty.
+    """
+    if read_stamp(collection) is None and not collection.count():
+        return False
+    check(collection, embedder)
+    return True
+
+
 def stamp(collection: Collection, embedder: Embedder, *, overwrite: bool = False) -> None:
     """Writes the model's passage fingerprint into the metadata of a collection that was made elsewhere.
 

@@ -8,6 +8,7 @@ from langchain_core.vectorstores import VectorStore
 
 from langchain_o1.errors import VectorStoreError
 from o1_retriever import O1Embedder
+from o1_retriever.errors import FingerprintMismatchError
 
 
 def check_origin(store: VectorStore, embedder: O1Embedder) -> None:
@@ -24,23 +25,24 @@ def check_origin(store: VectorStore, embedder: O1Embedder) -> None:
     if collection is None:
         return
     try:
-        from chroma_o1.stamping import check, read_stamp
+        from chroma_o1.stamping import check_unless_empty
     except ModuleNotFoundError as error:
         if error.name not in ("chroma_o1", "chromadb"):
             raise
         return  # without chroma-o1 nobody stamps
-    if read_stamp(collection) is not None or not _is_empty(collection):
-        check(collection, embedder)
-
-
-def _is_empty(collection: Any) -> bool:
     try:
-        return not collection.count()
-    except Exception as error:  # Chroma's own errors and the network's
-        said = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        raise VectorStoreError(
-            f"Chroma did not answer whether collection {collection.name!r} is empty ({said}). Check that it is running."
-        ) from error
+        check_unless_empty(collection, embedder)
+    except FingerprintMismatchError:
+        raise
+    except Exception as error:  # Chroma's own and the network's
+        raise _failed(collection, error) from error
+
+
+def _failed(collection: Any, error: Exception) -> VectorStoreError:
+    said = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    return VectorStoreError(
+        f"Chroma did not answer whether collection {collection.name!r} is empty ({said}). Check that it is running."
+    )
 
 
 def _chroma_collection(store: VectorStore) -> Any | None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from chromadb import Collection
 
-from chroma_o1 import O1ChromaStore, check, read_stamp, stamp
+from chroma_o1 import O1ChromaStore, check, check_unless_empty, read_stamp, stamp
 from o1_retriever import O1Embedder
 from o1_retriever.errors import FingerprintMismatchError
 
@@ -46,6 +46,34 @@ def test_other_model_is_refused(
         stamp(collection, other)
     stamp(collection, other, overwrite=True)
     check(collection, other)
+
+
+def test_only_what_holds_vectors_needs_a_stamp(
+    collection: Collection, tiny: O1Embedder, make_embedder: Callable[..., O1Embedder]
+) -> None:
+    assert not check_unless_empty(collection, tiny)
+    collection.add(ids=["a"], embeddings=tiny.encode_document(["a"]), documents=["a"])
+    with pytest.raises(FingerprintMismatchError, match=r"does not say which model .* chroma_o1\.stamp"):
+        check_unless_empty(collection, tiny)
+    stamp(collection, tiny)
+    assert check_unless_empty(collection, tiny)
+    collection.delete(ids=["a"])
+    assert check_unless_empty(collection, tiny)  # stamped, so it is this model's though empty
+    with pytest.raises(FingerprintMismatchError, match="holds vectors of another model"):
+        check_unless_empty(collection, make_embedder("qwen2", True, 1))
+
+
+def test_emptiness_is_asked_only_without_a_stamp(
+    collection: Collection, tiny: O1Embedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(self: Collection) -> int:
+        raise ConnectionError("the server is away")
+
+    monkeypatch.setattr(Collection, "count", away)
+    with pytest.raises(ConnectionError):
+        check_unless_empty(collection, tiny)
+    stamp(collection, tiny)
+    assert check_unless_empty(collection, tiny)
 
 
 def test_other_dimension_cannot_be_stamped(collection: Collection, tiny: O1Embedder) -> None:

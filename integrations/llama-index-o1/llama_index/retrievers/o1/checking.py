@@ -45,15 +45,14 @@ def _check_chroma(store: BasePydanticVectorStore, embedder: O1Embedder) -> bool:
     """Where `chroma_o1` is not installed nobody stamped the collection either."""
     if not is_chroma(store) or importlib.util.find_spec("chroma_o1") is None:
         return True
-    from chroma_o1.stamping import check, read_stamp
+    from chroma_o1.stamping import check_unless_empty
 
     try:
-        if read_stamp(store.client) is None and not store.client.count():
-            return False
+        return check_unless_empty(store.client, embedder)
+    except FingerprintMismatchError:
+        raise
     except Exception as error:  # Chroma's own and the network's
         raise failed(store, embedder.dimension, error) from error
-    check(store.client, embedder)
-    return True
 
 
 def _check_dimension(store: BasePydanticVectorStore, embedder: O1Embedder) -> None:
