@@ -16,7 +16,7 @@ SERVING = O1Config(
     max_query_tokens=256,
     max_thought_tokens=192,
     max_passage_tokens=256,
-    thinking=ThinkingConfig(num_thoughts=3, temperature=0.7, top_p=0.9, max_new_tokens=32),
+    thinking=ThinkingConfig(num_thoughts=3, temperature=0.3, top_p=0.9, max_new_tokens=24),
 )
 
 
