@@ -6,6 +6,7 @@ event loops or of how a query becomes a vector.
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 import time
@@ -16,6 +17,9 @@ from concurrent.futures import Future
 from o1_retriever.batch_serving import Request, serve
 from o1_retriever.errors import O1Error, QueueFullError
 from o1_retriever.query_encoding import QueryEncoding
+
+EXIT_SECONDS = 10.0
+"""How long the interpreter's exit waits for the batch at work."""
 
 
 class WaitingLine:
@@ -71,11 +75,11 @@ class WaitingLine:
             if request.future.set_running_or_notify_cancel():
                 request.future.set_exception(_closed_error())
 
-    def wait(self) -> None:
-        """Returns when the thread has ended."""
+    def wait(self, seconds: float | None = None) -> None:
+        """Returns when the thread has ended, or after so many seconds."""
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
-            thread.join()
+            thread.join(seconds)
 
     def _leave(self, future: Future[QueryEncoding]) -> None:
         """Called with every future that is done: one that was cancelled while it waited gives its place back."""
@@ -127,6 +131,17 @@ def _begin_again() -> None:
     for line in _lines:
         line.begin()
 
+
+def _end_all() -> None:
+    """At exit: the interpreter stops a daemon thread wherever it is, and inside of torch that aborts the process."""
+    lines = list(_lines)
+    for line in lines:
+        line.end()
+    for line in lines:
+        line.wait(EXIT_SECONDS)
+
+
+atexit.register(_end_all)
 
 if hasattr(os, "register_at_fork"):  # where there is forking at all
     os.register_at_fork(after_in_child=_begin_again)
