@@ -44,7 +44,7 @@ bench: $(VENV)/.dev-installed  ## the benchmarks
 bench-training: $(VENV)/.dev-installed  ## the benchmarks of training
 	@$(PY) -m benchmarks.training
 
-bench-concurrency: $(VENV)/.dev-installed  ## the benchmark of many callers: about 3 minutes on 2 cores
+bench-concurrency: $(VENV)/.dev-installed  ## the benchmark of many callers: 2 to 3 minutes on 2 cores
 	@$(PY) -m benchmarks.concurrency
 
 bench-frameworks: $(VENV)/.dev-installed  ## LlamaIndex, LangChain and Chroma: queries a second, and recall on O1_DATA

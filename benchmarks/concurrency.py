@@ -5,7 +5,7 @@ are callers, and by as many tasks of one event loop; each caller asks its next q
 each side answers once, untimed, and the thoughts are compared. Exits 1 if a target is missed or a caller gets other
 thoughts than alone.
 
-By default it takes about 3 minutes on 2 CPU cores; `--questions` and `--rounds` make it longer and steadier.
+By default it takes 2 to 3 minutes on 2 CPU cores; `--questions` and `--rounds` make it longer and steadier.
 """
 
 from __future__ import annotations

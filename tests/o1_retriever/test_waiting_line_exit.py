@@ -36,6 +36,7 @@ assert at_work.wait(30)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("works", "bound", "finishes"), [(0.5, 30.0, True), (300.0, 0.2, False)])
 def test_a_batch_at_work_ends_before_the_process(works: float, bound: float, finishes: bool, tmp_path: Path) -> None:
     ended, start = tmp_path / "ended", time.monotonic()
